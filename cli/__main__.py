@@ -1,0 +1,59 @@
+"""Entry point of the command line: the commands by name, imported when chosen, and what errors look like."""
+
+import importlib
+import sys
+
+import click
+
+from zodi import __version__
+from zodi.errors import ZodiError
+
+COMMANDS: dict[str, tuple[str, str]] = {  # name -> (module, the line that `zodi --help` shows)
+    "data": ("zodi.cli.data", "Check data sets and make them."),
+    "doctor": ("zodi.cli.doctor", "Show what is installed, what this machine can do, and what is missing."),
+    "transfer": ("zodi.cli.transfer", "Repaint labelled images into another domain."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called, so that `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="zodi")
+def zodi() -> None:
+    """Make segmentation models work where there are no images to train on."""
+
+
+def main() -> None:
+    """Run a command; exit 0 done, 1 the run failed or the data is wrong, 2 wrong usage, 130/143 interrupted."""
+    try:
+        status = zodi.main(prog_name="zodi", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except ZodiError as error:
+        click.echo(f"zodi: {error}", err=True)
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)  # --help and --version return click's exit code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Options that several commands share, and the forms their values take."""
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+DATASETS = ("cityscapes", "acdc", "gta5", "camvid", "folder")
+LABEL_KINDS = ("ids", "train-ids", "colours")
+
+Command = Callable[..., Any]
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """HxW in pixels, e.g. 512x1024."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a size: write HEIGHTxWIDTH in pixels, e.g. 512x1024", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+def dataset_options(command: Command) -> Command:
+    """`--dataset --root --split --condition --labels --label-set`, the same everywhere."""
+    options = [
+        click.option("--dataset", type=click.Choice(DATASETS), help="Layout. [default: what DIR/dataset.json says]"),
+        click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Where the data set is."),
+        click.option("--split", metavar="NAME", help="Split, e.g. train; for gta5 the name of a list file."),
+        click.option(
+            "--condition", metavar="NAME", help="ACDC condition: fog, night, rain, snow or all. [default: all]"
+        ),
+        click.option("--labels", type=click.Choice(LABEL_KINDS), help="What the label files hold."),
+        click.option("--label-set", metavar="NAME|FILE.toml", help="The classes: cityscapes, camvid, or your own."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def json_option(command: Command) -> Command:
+    """`--json FILE|-`: the same content as on screen, as one JSON object."""
+    return click.option(
+        "--json", "json_file", metavar="FILE|-", help="Write one JSON object there; - is the terminal."
+    )(command)
+
+
+def write_json(json_file: str | None, content: object) -> None:
+    """Write `content` to a file or, for "-", to standard output; nothing for None."""
+    if json_file is None:
+        return
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if json_file == "-":
+        sys.stdout.write(text)
+    else:
+        from zodi.files import write_atomic
+
+        write_atomic(Path(json_file), text.encode())
+
+
+def need(value: Any, option: str) -> Any:
+    """The value of an option that only the bare command needs; click's usage error where it is missing."""
+    if value is None:
+        raise click.UsageError(f"Missing option '{option}'.", click.get_current_context())
+    return value

@@ -1,0 +1,47 @@
+"""Runtimes behind one seam: an engine runs the five graphs of `zodi.ports` on torch tensors."""
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from zodi.errors import EngineError
+
+ENGINES: dict[str, str] = {"torch": "zodi.engines.torch"}  # name -> module with `open_engine`
+
+
+class Engine(Protocol):
+    """Runs graphs. Ports are float32 (token ids and time steps int64) at every precision; casts are inside.
+
+    device     where inputs are expected and outputs are
+    precision  the precision that is executed: "fp32", "bf16" or "fp16"
+    """
+
+    name: str
+    precision: str
+    device: torch.device
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+
+
+def open_engine(
+    source: Any, name: str, *, precision: str = "fp32", device: str = "auto"
+) -> AbstractContextManager[Engine]:
+    """Open a runtime on a model; the returned context manager's lifetime is that of its memory.
+
+    source     what the runtime runs: `Components` for "torch"
+    name       a key of ENGINES
+    precision  "fp32", "bf16" or "fp16"
+    device     "cpu", "cuda", "cuda:N" or "auto" (the first GPU, else the CPU)
+
+    Raises EngineError where the runtime, the device or the precision is not available.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}")
+    opened: AbstractContextManager[Engine] = importlib.import_module(ENGINES[name]).open_engine(
+        source, precision=precision, device=device
+    )
+    return opened

@@ -1,0 +1,72 @@
+"""The graphs of `zodi.ports` in eager PyTorch, on the CPU or a CUDA device."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from zodi.engines.components import Components
+from zodi.engines.diagnosis import cpu_has_bf16
+from zodi.engines.graphs import build_graphs
+from zodi.errors import EngineError
+from zodi.ports import check_inputs, check_outputs, graphs
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchEngine:
+    """Eager PyTorch; see `zodi.engines.Engine`."""
+
+    name = "torch"
+
+    def __init__(self, components: Components, precision: str, device: torch.device) -> None:
+        self.precision = precision
+        self.device = device
+        self._table = graphs(components.info.dims)
+        self._modules = build_graphs(components)
+        for graph, module in self._modules.items():
+            # half-precision decoders overflow to black images; bf16 has the range
+            dtype = torch.float32 if graph == "vae_decoder" and precision == "fp16" else PRECISIONS[precision]
+            # channels_last is the faster layout of convolutions on CPUs and on tensor cores alike
+            module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run a graph; `inputs` and the result are tensors on `device` by port name."""
+        table, module = self._table[graph], self._modules[graph]
+        sizes = check_inputs(table, inputs)
+        dtype = next(module.parameters()).dtype
+        arguments = [inputs[p.name].to(dtype if p.dtype == "float32" else torch.int64) for p in table.inputs]
+        results = module(*arguments)
+        outputs = {p.name: r.float().contiguous() for p, r in zip(table.outputs, results, strict=True)}
+        check_outputs(table, outputs, sizes)
+        return outputs
+
+
+@contextmanager
+def open_engine(components: Components, *, precision: str, device: str) -> Iterator[TorchEngine]:
+    """See `zodi.engines.open_engine`. The components belong to the engine from then on: their weights are cast."""
+    if precision not in PRECISIONS:
+        raise EngineError(f"unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
+    where = find_device(device)
+    if where.type == "cpu" and precision == "fp16":
+        raise EngineError("fp16 on the CPU is slower than fp32 and rounds more: use --precision fp32 or bf16, or a GPU")
+    if where.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
+        raise EngineError("this CPU cannot compute in bf16 (it has neither avx512_bf16 nor AMX): use --precision fp32")
+    yield TorchEngine(components, precision, where)
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device for "auto", "cpu", "cuda" or "cuda:N"; EngineError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EngineError(f"unknown device {name!r}: allowed are auto, cpu, cuda and cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise EngineError(f"device {name!r} is not supported: allowed are auto, cpu, cuda and cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EngineError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device

@@ -1,0 +1,51 @@
+"""What a data set is to the rest of zodi: samples in order, and what their label files mean."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zodi.labels import LabelSet
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and its label.
+
+    key    path of the image under the image root, without suffix, with "/": unique, names all made of it
+    label  None where the data set has no label for the image
+    """
+
+    key: str
+    image: Path
+    label: Path | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a file of a data set; the message is one line that says what to do."""
+
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The samples of a data set, sorted by key, and how to read them.
+
+    name                  the layout: "cityscapes", "acdc", "gta5", "camvid" or "folder"
+    labels                what label files hold: "ids", "train-ids" or "colours"
+    split, condition      as asked for; None means all
+    image_root            the directory that keys are relative to
+    unknown_ids_are_void  ids that the label set does not list are void, not an error
+    problems              what the index found: images without label, labels without image, two files with one key
+    """
+
+    name: str
+    root: Path
+    samples: tuple[Sample, ...]
+    label_set: LabelSet
+    labels: str
+    split: str | None
+    condition: str | None
+    image_root: Path
+    unknown_ids_are_void: bool
+    problems: tuple[Problem, ...]

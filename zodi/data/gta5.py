@@ -1,0 +1,54 @@
+"""GTA5 (Richter et al. 2016): images/00001.png and labels/00001.png, chosen by a list of file names."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from zodi.data.layout import Found, Request, find_by_names, key_of, need_directories, refuse_option
+from zodi.errors import DataError
+
+
+def find(root: Path, request: Request) -> Found:
+    """All files, or those that the list `ROOT/<split>.txt` (or the file `split`) names, one image file name per line.
+
+    Raises DataError for missing directories, a missing or empty list and a listed image that does not exist.
+    """
+    refuse_option("condition", request.condition, "gta5", "leave it out")
+    image_root, label_root = root / "images", root / "labels"
+    need_directories(root, image_root, *([label_root] if request.need_labels else []))
+    found = find_by_names(image_root, label_root)
+    if request.split is None:
+        return found
+    list_file = _list_file(root, request.split)
+    listed = _listed_keys(list_file, image_root, {path for _, path in found.images})
+    return replace(found, images=[pair for pair in found.images if pair[0] in listed], labels_may_rest=True)
+
+
+def _list_file(root: Path, split: str) -> Path:
+    for path in (root / f"{split}.txt", Path(split)):
+        if path.is_file():
+            return path
+    known = sorted(path.stem for path in root.glob("*.txt"))
+    raise DataError(
+        f"unknown split {split!r}: in {root} there is {', '.join(known) or 'no list'}; "
+        "give the name of a list NAME.txt there, or the path of a list file"
+    )
+
+
+def _listed_keys(list_file: Path, image_root: Path, images: set[Path]) -> set[str]:
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{list_file}: not a list of image file names ({error}): one name per line") from None
+    keys = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        path = image_root / line.strip()
+        if path not in images:
+            raise DataError(
+                f"{list_file}, line {number}: {path} does not exist: write image file names as in {image_root}"
+            )
+        keys.add(key_of(path, image_root))
+    if not keys:
+        raise DataError(f"{list_file}: the list is empty: write one image file name per line")
+    return keys

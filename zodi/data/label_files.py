@@ -1,0 +1,162 @@
+"""Label files to ids and train ids, whatever the kind of file; nothing is guessed and nothing is rounded.
+
+"ids"        8-bit grey or palette files whose values are the ids of the label set
+"train-ids"  the same with 0..C-1, and 255 for void
+"colours"    RGB, RGBA or palette files in the exact colours of the label set
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zodi.data.dataset import Dataset, Sample
+from zodi.data.images import decode
+from zodi.errors import DataError
+from zodi.labels import IGNORE, LabelSet
+
+Ids = NDArray[np.uint8]
+
+LOSSLESS = ("PNG", "BMP", "TIFF")
+UNLISTED = 256  # beyond every id
+
+
+def read_label(dataset: Dataset, sample: Sample) -> Ids:
+    """The ids (H, W) of a sample's label, all of them listed in `dataset.label_set`.
+
+    Of ids that share a train id (kind "train-ids") or a colour (kind "colours") the first of the set stands for all.
+
+    Raises DataError for a missing, truncated, JPEG, 16-bit or 1-bit file, one of another kind than `dataset.labels`,
+    and one with ids or colours that the label set does not list.
+    """
+    if dataset.labels == "train-ids":
+        train_ids = _read_train_id_file(dataset, sample)
+        ids: Ids = dataset.label_set.train_id_to_id[train_ids]
+        return ids
+    if dataset.labels == "colours":
+        return _read_colour_file(dataset, sample)
+    return _read_id_file(dataset, sample)
+
+
+def read_train_ids(dataset: Dataset, sample: Sample) -> Ids:
+    """The train ids (H, W) of a sample's label: 0..C-1, and 255 for void. Raises DataError as `read_label` does."""
+    if dataset.labels == "train-ids":
+        return _read_train_id_file(dataset, sample)
+    train_ids: Ids = dataset.label_set.id_to_train_id[read_label(dataset, sample)]
+    return train_ids
+
+
+def check_pair(image: NDArray[np.uint8], label: Ids, sample: Sample) -> None:
+    """Raise DataError unless the label (H, W) has the size of the image (H, W, 3)."""
+    if label.shape != image.shape[:2]:
+        raise DataError(
+            f"{sample.label}: the label is {label.shape[0]}x{label.shape[1]} (height x width), "
+            f"its image {sample.image} is {image.shape[0]}x{image.shape[1]}: they must be of one size"
+        )
+
+
+def _read_id_file(dataset: Dataset, sample: Sample) -> Ids:
+    path, ids = _read_values(dataset, sample)
+    listed = _listed(dataset.label_set.ids)
+    if not listed[ids].all():
+        if not dataset.unknown_ids_are_void:
+            _refuse_values(path, ids, listed, dataset)
+        ids[~listed[ids]] = dataset.label_set.void_id
+    return ids
+
+
+def _read_train_id_file(dataset: Dataset, sample: Sample) -> Ids:
+    path, train_ids = _read_values(dataset, sample)
+    listed = _listed(frozenset(range(dataset.label_set.num_classes)) | {IGNORE})
+    if not listed[train_ids].all():
+        _refuse_values(path, train_ids, listed, dataset)
+    return train_ids
+
+
+def _read_colour_file(dataset: Dataset, sample: Sample) -> Ids:
+    path, image = _open_label(sample)
+    if image.mode not in ("RGB", "RGBA", "P"):
+        raise DataError(
+            f"{path}: the label has no colours (PIL mode {image.mode}) but the kind is colours: "
+            "give --labels ids or train-ids"
+        )
+    pixels = np.ascontiguousarray(np.asarray(image.convert("RGBA")))
+    packed = pixels.view("<u4")[..., 0] & 0xFFFFFF  # red lowest; alpha is not part of a colour
+    ids = _colour_table(dataset.label_set)[packed]
+    unlisted = packed[ids == UNLISTED]
+    if unlisted.size:
+        colours, counts = np.unique(unlisted, return_counts=True)
+        first = [
+            f"({c & 255}, {c >> 8 & 255}, {c >> 16}) ({n} pixels)"
+            for c, n in zip(colours[:3].tolist(), counts[:3].tolist(), strict=True)
+        ]
+        raise DataError(
+            f"{path}: label set {dataset.label_set.name!r} does not list {_first(first, len(colours), 'colours')}: "
+            "give the --label-set of these labels; resized or smoothed labels cannot be used"
+        )
+    listed: Ids = ids.astype(np.uint8)
+    return listed
+
+
+def _read_values(dataset: Dataset, sample: Sample) -> tuple[Path, Ids]:
+    path, image = _open_label(sample)
+    if image.mode in ("RGB", "RGBA", "CMYK"):
+        raise DataError(f"{path}: the label is in colours but the kind is {dataset.labels}: give --labels colours")
+    if image.mode not in ("L", "P"):
+        raise DataError(f"{path}: the label has PIL mode {image.mode}: save it as an 8-bit grey or palette PNG")
+    return path, np.array(image)
+
+
+def _open_label(sample: Sample) -> tuple[Path, Image.Image]:
+    path = sample.label
+    if path is None:
+        raise DataError(f"{sample.image}: has no label: add one or remove the image")
+    image, raw_mode = decode(path)
+    if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
+        kind = "JPEG" if image.format in LOSSLESS else image.format
+        raise DataError(f"{path}: the label is a {kind} file, which changes ids and colours: make it anew as PNG")
+    if image.mode.startswith("I") or image.mode == "F" or ";16" in raw_mode:
+        raise DataError(f"{path}: the label has more than 8 bits per channel: save it with 8 bits")
+    # grey values of 1, 2 and 4 bits are stretched to 0..255 by the decoder and are ids no longer
+    if image.mode == "1" or raw_mode.startswith(("L;2", "L;4")):
+        raise DataError(f"{path}: the label has fewer than 8 bits per pixel: save it as 8-bit grey or with a palette")
+    return path, image
+
+
+def _refuse_values(path: Path, values: Ids, listed: NDArray[np.bool_], dataset: Dataset) -> None:
+    counts = np.bincount(values.ravel(), minlength=256)
+    wrong = [int(v) for v in np.flatnonzero(counts) if not listed[v]]
+    present = {int(v) for v in np.flatnonzero(counts)}
+    label_set, what = dataset.label_set, "ids" if dataset.labels == "ids" else "train ids"
+    if dataset.labels == "ids" and present <= {*range(label_set.num_classes), IGNORE}:
+        hint = "the file looks like --labels train-ids"
+    elif dataset.labels == "train-ids" and present <= label_set.ids:
+        hint = "the file looks like --labels ids"
+    else:
+        hint = "give the --label-set of these labels, or add the ids to its classes"
+    first = [f"{v} ({counts[v]} pixels)" for v in wrong[:5]]
+    raise DataError(f"{path}: label set {label_set.name!r} does not list {_first(first, len(wrong), what)}: {hint}")
+
+
+def _first(values: list[str], total: int, what: str) -> str:
+    more = f" and {total - len(values)} more" if total > len(values) else ""
+    return f"the {what} {', '.join(values)}{more}"
+
+
+@lru_cache(maxsize=16)
+def _listed(values: frozenset[int]) -> NDArray[np.bool_]:
+    table = np.zeros(256, np.bool_)
+    table[sorted(values)] = True
+    return table
+
+
+@lru_cache(maxsize=2)
+def _colour_table(label_set: LabelSet) -> NDArray[np.uint16]:
+    """Ids of all 2^24 colours, packed with red lowest: one look-up per pixel, 32 MiB, made once."""
+    table = np.full(1 << 24, UNLISTED, np.uint16)
+    for c in reversed(label_set.classes):  # the first class of a colour is written last
+        red, green, blue = c.colour
+        table[red | green << 8 | blue << 16] = c.id
+    return table

@@ -1,0 +1,35 @@
+"""The errors that a user can act on.
+
+    ZodiError                 one line: what was given, what is allowed, what to do; exit status 1
+    ├── SettingsError         a value, a combination of values or a configuration file is wrong
+    ├── DataError             an image, a label, a data set or a path to one is wrong
+    ├── ModelError            a model, checkpoint or bundle is missing, foreign or unsupported
+    ├── EngineError           a runtime, provider, precision or device is not available
+    └── OutputError           the output cannot be written, is locked, or holds other results
+
+Anything else that is raised is a defect of zodi and keeps its traceback.
+"""
+
+
+class ZodiError(Exception):
+    """A mistake that the user can mend; its message is one line that says how."""
+
+
+class SettingsError(ZodiError):
+    """A value, a combination of values or a configuration file is wrong."""
+
+
+class DataError(ZodiError):
+    """An image, a label, a data set or a path to one is wrong."""
+
+
+class ModelError(ZodiError):
+    """A model, checkpoint or bundle is missing, foreign or unsupported."""
+
+
+class EngineError(ZodiError):
+    """A runtime, provider, precision or device is not available."""
+
+
+class OutputError(ZodiError):
+    """The output cannot be written, is locked, or holds other results."""

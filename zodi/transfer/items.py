@@ -1,0 +1,135 @@
+"""What goes into a batch: images read ahead of the engine, and the domains each still has to be transferred to."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from zodi.data import Dataset, Sample, check_pair, read_image, read_label
+from zodi.domains import Domain
+from zodi.errors import DataError
+from zodi.model import ModelInfo
+from zodi.transfer.images import Planes, control_image, control_planes, source_planes, working_size
+from zodi.transfer.manifest import Row, file_sha256
+from zodi.transfer.pipeline import Run, Sampling, encode_text, tokenize
+from zodi.transfer.settings import TransferSettings
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One domain of a run: the hash of its settings, its sampling, and its prompts as hidden states (1, 77, D)."""
+
+    domain: str
+    settings: str
+    sampling: Sampling
+    cond: Tensor
+    uncond: Tensor
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image ready for the engine: planes (3, h, w), and the names of the domains that are still to be made."""
+
+    sample: Sample
+    image: Planes
+    layout: Planes
+    source_sha256: str
+    label_sha256: str
+    pending: tuple[str, ...]
+
+
+def make_jobs(
+    domains: Sequence[Domain],
+    hashes: Mapping[str, str],
+    settings: TransferSettings,
+    *,
+    run: Run,
+    info: ModelInfo,
+    tokenizer: Any,
+    device: torch.device,
+) -> list[Job]:
+    """Encode the prompts, once per run; `hashes` holds each domain's settings hash. SettingsError for a bad prompt."""
+    jobs = []
+    for domain in domains:
+        prompts = (domain.full_prompt, domain.negative_prompt)
+        token_ids = torch.cat([tokenize(tokenizer, info, prompt) for prompt in prompts]).to(device)
+        text = encode_text(run, token_ids)
+        jobs.append(Job(domain.name, hashes[domain.name], settings.sampling(domain, info), text[:1], text[1:]))
+    return jobs
+
+
+def load_item(
+    dataset: Dataset,
+    sample: Sample,
+    jobs: Sequence[Job],
+    *,
+    output: Path,
+    rows: Mapping[tuple[str, str], Row],
+    info: ModelInfo,
+    settings: TransferSettings,
+) -> Item | DataError | None:
+    """Read a sample; None where every domain of it is done, the error as a value where it cannot be used."""
+    try:
+        if sample.label is None:
+            raise DataError(f"{sample.image}: has no label, and the control map is drawn from it")
+        source_sha256, label_sha256 = _sha256(sample.image), _sha256(sample.label)
+        pending = tuple(
+            job.domain
+            for job in jobs
+            if not _is_done(rows.get((job.domain, sample.key)), job, output, source_sha256, label_sha256)
+        )
+        if not pending:
+            return None
+        image, ids = read_image(sample.image), read_label(dataset, sample)
+        check_pair(image, ids, sample)
+        image_size = settings.image_size or info.image_size
+        size = working_size(image.shape[0], image.shape[1], image_size=image_size, multiple=info.dims.multiple)
+        control = control_image(ids, dataset.label_set, size, palette=settings.palette, resize=settings.control_resize)
+        return Item(sample, source_planes(image, size), control_planes(control), source_sha256, label_sha256, pending)
+    except DataError as error:
+        return error
+
+
+def result_path(output: Path, domain: str, key: str) -> Path:
+    """Where the result of an image is."""
+    return output / domain / f"{key}.png"
+
+
+def map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T], ahead: int) -> Iterator[R]:
+    """Like `pool.map`, but never more than `ahead` results wait to be taken."""
+    waiting: deque[Future[R]] = deque()
+    try:
+        for value in values:
+            waiting.append(pool.submit(function, value))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _is_done(row: Row | None, job: Job, output: Path, source_sha256: str, label_sha256: str) -> bool:
+    """Made with these settings, from these files, and on disk as it was written."""
+    if row is None or row.status != "ok" or row.settings != job.settings:
+        return False
+    if (row.source_sha256, row.label_sha256) != (source_sha256, label_sha256):
+        return False
+    path = result_path(output, row.domain, row.key)
+    return path.is_file() and file_sha256(path) == row.sha256
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): check the file and its permissions") from None

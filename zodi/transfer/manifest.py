@@ -1,0 +1,139 @@
+"""The record of a run: one JSON line per image, appended after the image is in place, sorted at a clean end."""
+
+import fcntl
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from zodi.errors import OutputError
+from zodi.files import write_atomic
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one image.
+
+    domain, key    which result it is: `OUT/<domain>/<key>.png`
+    status         "ok" or "failed"
+    error          why it failed, one line
+    seed           of its noise
+    attempt        which try it is, from 0
+    settings       hash of the settings it was made with
+    source_sha256, label_sha256, sha256  of the source image, its label file and the result
+    seconds        wall time of its batch divided by the batch's images
+    """
+
+    domain: str
+    key: str
+    status: str
+    settings: str
+    seed: int
+    attempt: int = 0
+    source_sha256: str | None = None
+    label_sha256: str | None = None
+    sha256: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+def read_rows(output: Path) -> dict[tuple[str, str], Row]:
+    """The last row of each (domain, key) in every `manifest*.jsonl` of a run; a line cut short by a crash is skipped.
+
+    Raises OutputError for a line that is complete and yet no row.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    for path in sorted(output.glob("manifest*.jsonl")):
+        rows |= {(row.domain, row.key): row for row in _read(path)}
+    return rows
+
+
+def _read(path: Path) -> list[Row]:
+    known = {field.name for field in fields(Row)}
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            table: dict[str, Any] = json.loads(line)
+            rows.append(Row(**{key: value for key, value in table.items() if key in known}))
+        except (ValueError, TypeError, AttributeError):
+            # A crash cuts a line anywhere; the next run starts a new line after it. Its image is made again.
+            if line.startswith(b"{") and not line.rstrip().endswith(b"}"):
+                continue
+            raise OutputError(f"{path}: line {number} is not a row of a manifest: mend it, or use --restart") from None
+    return rows
+
+
+class Manifest:
+    """The manifest that one process writes; holds the lock on it until it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file and lock it; OutputError where another process holds the lock."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+        except OSError as error:
+            raise OutputError(
+                f"{path}: cannot be written ({error.strerror}): check the path and the permissions"
+            ) from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            replaced = os.fstat(self._file.fileno()).st_ino != path.stat().st_ino
+        except OSError:
+            replaced = True
+        if replaced:
+            self._file.close()
+            raise OutputError(f"{path}: another run is writing to this output: wait for it, or use another -o")
+        self._end_torn_line()
+
+    def __enter__(self) -> "Manifest":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, row: Row) -> None:
+        """Write a row; it is in the kernel's hands, and so safe from a kill, when this returns."""
+        try:
+            self._file.write(_line(row))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}): check the free space") from None
+
+    def clear(self) -> None:
+        """Forget every row."""
+        self._file.truncate(0)
+
+    def sort(self) -> None:
+        """Rewrite the file with the last row of each image, by domain and key."""
+        last = {(row.domain, row.key): row for row in _read(self.path)}
+        write_atomic(self.path, b"".join(_line(last[key]) for key in sorted(last)))
+
+    def _end_torn_line(self) -> None:
+        if self._file.tell() == 0:
+            return
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        if torn:
+            self._file.write(b"\n")
+            self._file.flush()
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n"
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,125 @@
+"""The settings of a run: what decides the pixels, written to run.json and compared when a run is resumed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zodi.domains import Domain
+from zodi.errors import OutputError, SettingsError
+from zodi.files import write_atomic
+from zodi.labels import CONTROL_PALETTES
+from zodi.model import ModelInfo
+from zodi.transfer.images import ControlResize, PixelRule, working_size
+from zodi.transfer.pipeline import Sampling
+from zodi.transfer.schedule import Timesteps
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How images are transferred, for every domain of a run. None: the model's own value.
+
+    image_size      short side in pixels
+    batch           images per batch; the engine always runs at this size
+    guidance        classifier-free guidance scale
+    strength        replaces the strength of every domain
+    palette         colours of the control map, see `LabelSet.control_colours`
+    control_resize  "nearest", or "area" as the original
+    pixels          "reference" truncates the decoded values as the original, "rounded" rounds them
+    seed            of the run; every image has its own, derived from it
+    """
+
+    image_size: int | None = None
+    batch: int = 4
+    strength: float | None = None
+    guidance: float | None = None
+    steps: int = 20
+    eta: float = 1.0
+    timesteps: Timesteps = "reference"
+    control_scale: float = 1.0
+    palette: str = "cityscapes"
+    control_resize: ControlResize = "nearest"
+    pixels: PixelRule = "reference"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise SettingsError(f"batch is {self.batch}, allowed is 1 or more")
+        if self.palette not in CONTROL_PALETTES:
+            raise SettingsError(f"unknown control palette {self.palette!r}: allowed are {', '.join(CONTROL_PALETTES)}")
+
+    def sampling(self, domain: Domain, info: ModelInfo) -> Sampling:
+        """The sampler's settings for a domain, checked against the model."""
+        sampling = Sampling(
+            strength=domain.strength if self.strength is None else self.strength,
+            guidance=info.guidance if self.guidance is None else self.guidance,
+            steps=self.steps,
+            eta=self.eta,
+            timesteps=self.timesteps,
+            control_scale=self.control_scale,
+        )
+        sampling.check(info)
+        return sampling
+
+    def describe(self, domain: Domain, info: ModelInfo, engine: Mapping[str, str]) -> dict[str, Any]:
+        """Everything that decides the pixels of a domain, flat, as run.json holds it and the hash covers it.
+
+        Raises SettingsError for values that the model cannot take.
+        """
+        sampling = self.sampling(domain, info)
+        image_size = self.image_size or info.image_size
+        working_size(
+            image_size, image_size, image_size=image_size, multiple=info.dims.multiple
+        )  # raises if it cannot be
+        return {
+            "model": info.name,
+            "controlnet": info.controlnet,
+            "model_hash": info.hash,
+            **engine,
+            "image_size": image_size,
+            "batch": self.batch,
+            "prompt": domain.full_prompt,
+            "negative_prompt": domain.negative_prompt,
+            **asdict(sampling),
+            "palette": self.palette,
+            "control_resize": self.control_resize,
+            "pixels": self.pixels,
+            "seed": self.seed,
+        }
+
+
+def settings_hash(described: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits over what `TransferSettings.describe` returns; names of models do not count, weights do."""
+    counted = {key: value for key, value in described.items() if key not in ("model", "controlnet")}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_run(output: Path) -> dict[str, Any]:
+    """The run.json of an output, or an empty run; OutputError where it is damaged."""
+    path = output / RUN_FILE
+    if not path.is_file():
+        return {"domains": {}}
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(run["domains"], dict):
+            raise TypeError("domains is not an object")
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path}: is damaged ({error}): use --restart or another -o") from None
+    return run
+
+
+def write_run(output: Path, run: Mapping[str, Any]) -> None:
+    """Write run.json as a whole."""
+    write_atomic(output / RUN_FILE, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """The first setting that differs, as "name: old -> new"; None where the hashes are equal."""
+    if settings_hash(old) == settings_hash(new):
+        return None
+    keys = [key for key in [*new, *old] if key not in ("model", "controlnet") and old.get(key) != new.get(key)]
+    return f"{keys[0]}: {old.get(keys[0])!r} there, {new.get(keys[0])!r} now"
