@@ -33,6 +33,9 @@ def build_parts(
     latent_channels: int = 4,
     text_width: int = 16,
     groups: int = 2,
+    heads: int = 2,
+    attention: Sequence[bool] | None = None,
+    vae_attention: bool = True,
     words: Sequence[str] = (),
     scaling_factor: float = 0.18215,
     seed: int = 0,
@@ -40,7 +43,9 @@ def build_parts(
     """The parts of a pipeline by their diffusers names, seeded.
 
     vae_channels   one entry per level; the VAE shrinks by 2 ** (levels - 1)
-    unet_channels  one entry per level; all but the last have cross-attention, as in Stable Diffusion
+    unet_channels  one entry per level
+    attention      which levels of the UNet have it; None: all but the last, as in Stable Diffusion
+    vae_attention  whether the VAE's middle block has it
     words          the tokenizer's vocabulary beside single characters
     seed           of the weights; PyTorch's global state is left as it was
     """
@@ -48,7 +53,7 @@ def build_parts(
     from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 
     levels = len(vae_channels)
-    attention_levels = len(unet_channels) - 1
+    attends = [True] * (len(unet_channels) - 1) + [False] if attention is None else list(attention)
     tokenizer = build_tokenizer(words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -59,6 +64,7 @@ def build_parts(
             layers_per_block=layers,
             latent_channels=latent_channels,
             norm_num_groups=groups,
+            mid_block_add_attention=vae_attention,
             scaling_factor=scaling_factor,
         )
         text_encoder = transformers.CLIPTextModel(
@@ -67,7 +73,7 @@ def build_parts(
                 hidden_size=text_width,
                 intermediate_size=4 * text_width,
                 num_hidden_layers=2,
-                num_attention_heads=2,
+                num_attention_heads=heads,
                 max_position_embeddings=TOKENS,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
@@ -79,11 +85,11 @@ def build_parts(
             in_channels=latent_channels,
             out_channels=latent_channels,
             block_out_channels=tuple(unet_channels),
-            down_block_types=("CrossAttnDownBlock2D",) * attention_levels + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * attention_levels,
+            down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+            up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
             layers_per_block=layers,
             cross_attention_dim=text_width,
-            attention_head_dim=2,
+            attention_head_dim=heads,
             norm_num_groups=groups,
         )
         controlnet = ControlNetModel.from_unet(
