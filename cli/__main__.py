@@ -11,6 +11,8 @@ from zodi.errors import ZodiError
 COMMANDS: dict[str, tuple[str, str]] = {  # name -> (module, the line that `zodi --help` shows)
     "data": ("zodi.cli.data", "Check data sets and make them."),
     "doctor": ("zodi.cli.doctor", "Show what is installed, what this machine can do, and what is missing."),
+    "engines": ("zodi.cli.engines", "Look into the files that engines run from."),
+    "export-engines": ("zodi.cli.export_engines", "Make the files that ONNX Runtime and OpenVINO run from."),
     "transfer": ("zodi.cli.transfer", "Repaint labelled images into another domain."),
 }
 

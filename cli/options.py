@@ -30,6 +30,20 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(match[1]), int(match[2])
 
 
+class Shard(click.ParamType[tuple[int, int]]):
+    """i/n with 0 <= i < n."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)/([1-9]\d*)", str(value))
+        if match is None or int(match[1]) >= int(match[2]):
+            self.fail(f"{value!r} is not a shard: write i/n with i from 0 to n-1, e.g. 0/4", param, ctx)
+        return int(match[1]), int(match[2])
+
+
 def dataset_options(command: Command) -> Command:
     """`--dataset --root --split --condition --labels --label-set`, the same everywhere."""
     options = [

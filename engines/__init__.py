@@ -10,7 +10,11 @@ from torch import Tensor
 
 from zodi.errors import EngineError
 
-ENGINES: dict[str, str] = {"torch": "zodi.engines.torch"}  # name -> module with `open_engine`
+ENGINES: dict[str, str] = {  # name -> module with `open_engine`
+    "torch": "zodi.engines.torch",
+    "ort": "zodi.engines.ort",
+    "openvino": "zodi.engines.openvino",
+}
 
 
 class Engine(Protocol):
@@ -28,20 +32,32 @@ class Engine(Protocol):
 
 
 def open_engine(
-    source: Any, name: str, *, precision: str = "fp32", device: str = "auto"
+    source: Any, name: str, *, precision: str = "fp32", device: str = "auto", threads: int | None = None
 ) -> AbstractContextManager[Engine]:
     """Open a runtime on a model; the returned context manager's lifetime is that of its memory.
 
-    source     what the runtime runs: `Components` for "torch"
+    source     what the runtime runs: `Components` for "torch", a verified `Bundle` for the others
     name       a key of ENGINES
     precision  "fp32", "bf16" or "fp16"
     device     "cpu", "cuda", "cuda:N" or "auto" (the first GPU, else the CPU)
+    threads    of the CPU; None: one for each CPU that this process may use
 
     Raises EngineError where the runtime, the device or the precision is not available.
     """
     if name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}")
     opened: AbstractContextManager[Engine] = importlib.import_module(ENGINES[name]).open_engine(
-        source, precision=precision, device=device
+        source, precision=precision, device=device, threads=threads
     )
     return opened
+
+
+def file_precision(name: str, precision: str) -> str:
+    """The precision that a bundle's files must have for an engine: OpenVINO rounds fp32 files itself."""
+    return "fp32" if name == "openvino" else precision
+
+
+def installed_engines() -> list[str]:
+    """The engines whose runtime can be found, in the order of ENGINES."""
+    packages = {"torch": "torch", "ort": "onnxruntime", "openvino": "openvino"}
+    return [name for name in ENGINES if importlib.util.find_spec(packages[name]) is not None]

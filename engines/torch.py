@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from zodi.engines.components import Components
+from zodi.engines.devices import find_device
 from zodi.engines.diagnosis import cpu_has_bf16
 from zodi.engines.graphs import build_graphs
 from zodi.errors import EngineError
@@ -45,8 +46,13 @@ class TorchEngine:
 
 
 @contextmanager
-def open_engine(components: Components, *, precision: str, device: str) -> Iterator[TorchEngine]:
-    """See `zodi.engines.open_engine`. The components belong to the engine from then on: their weights are cast."""
+def open_engine(
+    components: Components, *, precision: str, device: str, threads: int | None = None
+) -> Iterator[TorchEngine]:
+    """See `zodi.engines.open_engine`. The components belong to the engine from then on: their weights are cast.
+
+    The number of threads is the whole process's; without one it stays as it is.
+    """
     if precision not in PRECISIONS:
         raise EngineError(f"unknown precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
     where = find_device(device)
@@ -54,19 +60,6 @@ def open_engine(components: Components, *, precision: str, device: str) -> Itera
         raise EngineError("fp16 on the CPU is slower than fp32 and rounds more: use --precision fp32 or bf16, or a GPU")
     if where.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
         raise EngineError("this CPU cannot compute in bf16 (it has neither avx512_bf16 nor AMX): use --precision fp32")
+    if threads is not None:
+        torch.set_num_threads(threads)
     yield TorchEngine(components, precision, where)
-
-
-def find_device(name: str) -> torch.device:
-    """The torch device for "auto", "cpu", "cuda" or "cuda:N"; EngineError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EngineError(f"unknown device {name!r}: allowed are auto, cpu, cuda and cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise EngineError(f"device {name!r} is not supported: allowed are auto, cpu, cuda and cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EngineError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device

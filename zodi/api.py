@@ -1,51 +1,41 @@
 """Where the parts are put together: what the commands call, and what a program may call instead."""
 
-import platform
+import functools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zodi import __version__
-from zodi.data import Dataset
+import torch
+
+from zodi.data import Dataset, Sample
 from zodi.domains import Domain
-from zodi.engines import Engine, open_engine
-from zodi.engines.components import load_components
-from zodi.errors import DataError, OutputError, SettingsError
-from zodi.model import ModelInfo
-from zodi.town import bundled
-from zodi.transfer.items import Item, load_item, make_jobs
-from zodi.transfer.manifest import MANIFEST, Manifest, read_rows
+from zodi.engines import Engine
+from zodi.errors import DataError, SettingsError, ZodiError
+from zodi.labels import LabelSet
+from zodi.opening import EngineChoice as EngineChoice
+from zodi.opening import ExportChoice as ExportChoice
+from zodi.opening import ModelChoice as ModelChoice
+from zodi.opening import Notify, open_model
+from zodi.opening import export_engines as export_engines
+from zodi.opening import verify_engines as verify_engines
+from zodi.transfer.card import write_card
+from zodi.transfer.items import Item, in_shard, load_item, make_jobs
+from zodi.transfer.log import open_log
+from zodi.transfer.manifest import Manifest, manifest_name, read_rows
+from zodi.transfer.output import check_output as check_output
+from zodi.transfer.output import join_run
+from zodi.transfer.pipeline import Run
 from zodi.transfer.preview import write_preview
-from zodi.transfer.run import Progress, Transfer, transfer_batch, transfer_dataset
-from zodi.transfer.settings import RUN_FILE, TransferSettings, difference, read_run, settings_hash, write_run
+from zodi.transfer.results import write_result
+from zodi.transfer.run import Progress, Transfer, repaint, transfer_dataset
+from zodi.transfer.settings import TransferSettings, settings_hash
 from zodi.transfer.signals import stop_on_signals
 
 PREVIEW_ROWS = 8
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """A diffusion model: "town" (bundled), a hub id or a directory; see `zodi.engines.components.load_components`."""
-
-    model: str = bundled.NAME
-    controlnet: str | None = None
-    variant: str | None = None
-    revision: str | None = None
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """What the model runs on; see `zodi.engines.open_engine`."""
-
-    engine: str = "torch"
-    precision: str = "fp32"
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -83,11 +73,15 @@ def run_transfer(
     engine: EngineChoice | None = None,
     settings: TransferSettings | None = None,
     limit: int | None = None,
+    shard: tuple[int, int] | None = None,
+    judge: Path | None = None,
     restart: bool = False,
     max_failures: int = 100,
     workers: int = 2,
     preview: Path | None = None,
+    log: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    notify: Notify = lambda message: None,
 ) -> TransferResult:
     """Transfer a labelled data set to one or more domains; results go to `output/<domain>/<key>.png`.
 
@@ -95,46 +89,85 @@ def run_transfer(
     from the same files and is on disk as it was written.
 
     limit         transfer only the first images, in the order of keys
+    shard         (i, n): only the images of this share of n, by key; the shares together are the whole run
+    judge         checkpoint of a segmenter of the source domain, for layout scores
     restart       make every image again, also where the settings differ from those of the results that are there
     max_failures  more failed results than this end the run
+    workers       threads that read ahead, and as many that write
+    notify        told which engine was chosen, and what was made for it
     preview       write a PNG with source, control map and results of the first images there
+    log           append one JSON object per event there
 
     Raises SettingsError, DataError, ModelError, EngineError and OutputError; results that are done stay.
     """
     model, engine, settings = model or ModelChoice(), engine or EngineChoice(), settings or TransferSettings()
     samples = _select(dataset, domains, limit)
+    mine = [sample for sample in samples if shard is None or in_shard(sample.key, shard)]
+    if judge is None and (settings.min_layout is not None or settings.mask_disagreement):
+        raise SettingsError("--min-layout and --mask-disagreement need a judge: give a segmenter with --judge")
     check_output(output, dataset)
     start = time.perf_counter()
-    with _open_model(model, engine) as (opened, info, tokenizer):
-        described = {d.name: settings.describe(d, info, _describe_engine(opened)) for d in domains}
+    with ExitStack() as stack:
+        opened, info, tokenizer = stack.enter_context(
+            open_model(model, engine, batch=settings.batch, image_size=settings.image_size, notify=notify)
+        )
+        judging = None if judge is None else _open_judge(judge, dataset.label_set, opened.device)
+        described = {
+            d.name: settings.describe(d, info, _describe_engine(opened), judging and judging.hash) for d in domains
+        }
         hashes = {name: settings_hash(table) for name, table in described.items()}
         jobs = make_jobs(
             domains, hashes, settings, run=opened.run, info=info, tokenizer=tokenizer, device=opened.device
         )
-        run = _merge_run(output, described, dataset, restart=restart)
-        with Manifest(output / MANIFEST) as manifest, stop_on_signals() as stopped:
-            rows = {} if restart else read_rows(output)
-            write_run(output, run)
+        manifest = stack.enter_context(Manifest(output / manifest_name(shard)))
+        stopped = stack.enter_context(stop_on_signals())
+        write_event = stack.enter_context(open_log(log))
+        join_run(output, described, dataset, images=len(samples), restart=restart)
+        write_event("start", domains=described, images=len(mine), shard=shard)
+
+        @functools.cache
+        def exact() -> Run:
+            plain = EngineChoice("torch", "fp32", str(opened.device))
+            run: Run = stack.enter_context(open_model(model, plain))[0].run
+            return run
+
+        try:
             progress = transfer_dataset(
-                Transfer(opened.run, info, opened.device, settings, output),
+                Transfer(
+                    run=opened.run,
+                    info=info,
+                    device=opened.device,
+                    settings=settings,
+                    output=output,
+                    label_set=dataset.label_set,
+                    exact=exact if opened.precision != "fp32" and model.model is not None else None,
+                    judge=judging,
+                    log=write_event,
+                ),
                 dataset,
-                samples,
+                mine,
                 jobs,
                 manifest=manifest,
-                rows=rows,
+                rows={} if restart else read_rows(output, hashes),
                 max_failures=max_failures,
                 workers=workers,
                 stopped=stopped,
                 on_progress=on_progress,
             )
-            manifest.sort()
+        except ZodiError as error:
+            write_event("stopped", error=str(error))
+            raise
+        manifest.sort()
+        write_card(output)
+        interrupted = stopped.exit_status if stopped() else None
+        counts = {key: getattr(progress, key) for key in ("done", "skipped", "failed", "quarantined")}
+        write_event("interrupted" if interrupted else "end", **counts)
     if preview is not None:
         names = [domain.name for domain in domains]
         write_preview(
-            preview, dataset, samples[:PREVIEW_ROWS], output, names,
+            preview, dataset, mine[:PREVIEW_ROWS], output, names,
             palette=settings.palette, control_resize=settings.control_resize,
         )  # fmt: skip
-    interrupted = stopped.exit_status if stopped() else None
     return TransferResult(output, progress, time.perf_counter() - start, interrupted)
 
 
@@ -146,6 +179,7 @@ def estimate_transfer(
     engine: EngineChoice | None = None,
     settings: TransferSettings | None = None,
     limit: int | None = None,
+    notify: Notify = lambda message: None,
 ) -> TransferEstimate:
     """What `run_transfer` would need: transfers one batch, twice (the first warms up), and keeps nothing.
 
@@ -154,16 +188,19 @@ def estimate_transfer(
     model, engine, settings = model or ModelChoice(), engine or EngineChoice(), settings or TransferSettings()
     samples = _select(dataset, domains, limit)
     with (
-        _open_model(model, engine) as (opened, info, tokenizer),
+        open_model(model, engine, batch=settings.batch, image_size=settings.image_size, notify=notify) as (
+            opened,
+            info,
+            tokenizer,
+        ),
         tempfile.TemporaryDirectory() as scratch,
-        ThreadPoolExecutor(1) as writers,
     ):
         output = Path(scratch)
         hashes = {domain.name: "" for domain in domains}
         jobs = make_jobs(
             domains, hashes, settings, run=opened.run, info=info, tokenizer=tokenizer, device=opened.device
         )
-        transfer = Transfer(opened.run, info, opened.device, settings, output)
+        transfer = Transfer(opened.run, info, opened.device, settings, output, dataset.label_set)
         batch: list[Item] = []
         for sample in samples[: settings.batch]:
             item = load_item(dataset, sample, jobs, output=output, rows={}, info=info, settings=settings)
@@ -174,8 +211,8 @@ def estimate_transfer(
         seconds = 0.0
         for _ in range(2):
             start = time.perf_counter()
-            for row in transfer_batch(transfer, batch, jobs, writers):
-                row.result()
+            for result in repaint(transfer, batch, jobs, settings.batch):
+                write_result(result, settings, dataset.label_set, output)
             seconds = time.perf_counter() - start
         written = [path.stat().st_size for path in output.rglob("*.png")]
     results = len(samples) * len(domains)
@@ -189,28 +226,7 @@ def estimate_transfer(
     )
 
 
-def check_output(output: Path, dataset: Dataset) -> None:
-    """Raise OutputError where results cannot go there: inside the data set, a file, or a foreign folder's content."""
-    resolved, root = output.resolve(), dataset.root.resolve()
-    if resolved == root or root in resolved.parents:
-        raise OutputError(f"{output}: lies inside the data set {dataset.root}: choose a place outside it")
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file: give a folder with -o")
-    if output.is_dir() and not (output / RUN_FILE).is_file():
-        found = next((path for path in sorted(output.iterdir()) if not path.name.startswith(MANIFEST)), None)
-        if found is not None and not found.name.endswith(".tmp"):
-            raise OutputError(
-                f"{output}: holds {found.name!r} and no {RUN_FILE}: it is not a transfer's, choose another -o"
-            )
-
-
-def versions() -> dict[str, str]:
-    """Versions of zodi, Python and the packages whose results depend on them."""
-    names = ("torch", "diffusers", "transformers", "numpy", "pillow")
-    return {"zodi": __version__, "python": platform.python_version()} | {n: metadata.version(n) for n in names}
-
-
-def _select(dataset: Dataset, domains: Sequence[Domain], limit: int | None) -> Sequence[Any]:
+def _select(dataset: Dataset, domains: Sequence[Domain], limit: int | None) -> Sequence[Sample]:
     names = [domain.name for domain in domains]
     if not names:
         raise SettingsError("no domain is given: name at least one with --domain")
@@ -220,45 +236,11 @@ def _select(dataset: Dataset, domains: Sequence[Domain], limit: int | None) -> S
     return dataset.samples[:limit]
 
 
-@contextmanager
-def _open_model(model: ModelChoice, engine: EngineChoice) -> Iterator[tuple[Engine, ModelInfo, Any]]:
-    """The engine on the model, what is known of the model, and its tokenizer."""
-    path = str(bundled.DIRECTORY) if model.model == bundled.NAME else model.model
-    components = load_components(path, model.controlnet, variant=model.variant, revision=model.revision)
-    with open_engine(components, engine.engine, precision=engine.precision, device=engine.device) as opened:
-        yield opened, components.info, components.tokenizer
+def _open_judge(checkpoint: Path, label_set: LabelSet, device: torch.device) -> Any:
+    from zodi.segmenter.judge import open_judge
+
+    return open_judge(checkpoint, label_set, device)
 
 
 def _describe_engine(engine: Engine) -> dict[str, str]:
     return {"engine": engine.name, "precision": engine.precision, "device": engine.device.type}
-
-
-def _merge_run(
-    output: Path, described: dict[str, dict[str, Any]], dataset: Dataset, *, restart: bool
-) -> dict[str, Any]:
-    """The new run.json: other domains in the same output are kept; OutputError where settings of this run differ."""
-    before = {"domains": {}} if restart and not _is_whole(output) else read_run(output)
-    for name, new in described.items():
-        changed = difference(before["domains"][name], new) if name in before["domains"] else None
-        if changed is not None and not restart:
-            raise OutputError(
-                f"{output}: has results of domain {name!r} made with other settings ({changed}): "
-                "use --restart to make them again, or another -o"
-            )
-    source = {
-        "dataset": dataset.name,
-        "root": str(dataset.root.resolve()),
-        "split": dataset.split,
-        "condition": dataset.condition,
-        "labels": dataset.labels,
-        "label_set": dataset.label_set.name,
-    }
-    return {"versions": versions(), "source": source, "domains": before["domains"] | described}
-
-
-def _is_whole(output: Path) -> bool:
-    try:
-        read_run(output)
-    except OutputError:
-        return False
-    return True

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from zodi.errors import SettingsError
 
+RESERVED = ("quarantine", "masks")
 ORIGINAL = "ZoDi (arXiv 2403.13652), the authors' published settings"
 
 
@@ -30,6 +31,8 @@ class Domain:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise SettingsError(f"domain name {self.name!r} cannot be a folder name: use letters, digits, - and _")
+        if self.name in RESERVED:
+            raise SettingsError(f"domain name {self.name!r} is a folder that transfer itself uses: choose another name")
         if not self.prompt.strip():
             raise SettingsError(f"domain {self.name!r} has an empty prompt: say what its images show")
         if not 0.0 < self.strength < 1.0:

@@ -59,13 +59,13 @@ def test_tree_manifest_and_run_file(tiny_model, street, tmp_path):
     result = transfer(street, output, tiny_model)
     assert (result.progress.done, result.progress.failed, result.interrupted) == (3, 0, None)
     assert {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()} == {
-        "manifest.jsonl", "run.json", "night/a/0.png", "night/a/1.png", "night/a/2.png",
+        "README.md", "manifest.jsonl", "run.json", "night/a/0.png", "night/a/1.png", "night/a/2.png",
     }  # fmt: skip
     assert Image.open(output / "night/a/0.png").size == (64, 32)
     rows = [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()]
     assert [row["key"] for row in rows] == ["a/0", "a/1", "a/2"]
     assert rows[0]["seed"] == image_seed(0, "night", "a/0")
-    assert json.loads((output / "run.json").read_text())["domains"]["night"]["steps"] == 4
+    assert json.loads((output / "run.json").read_text())["domains"]["night"]["settings"]["steps"] == 4
 
 
 def test_resume_makes_only_what_is_missing_or_damaged(tiny_model, street, tmp_path):
@@ -114,7 +114,7 @@ def test_another_domain_may_join_an_output(tiny_model, street, tmp_path):
     output = tmp_path / "out"
     transfer(street, output, tiny_model, (NIGHT,))
     transfer(street, output, tiny_model, (FOG,))
-    assert len(read_rows(output)) == 6
+    assert len(read_rows(output, {})) == 6
     assert set(json.loads((output / "run.json").read_text())["domains"]) == {"night", "fog"}
 
 
@@ -124,7 +124,7 @@ def test_a_bad_image_is_a_row_and_the_run_goes_on(tiny_model, street, tmp_path):
     output = tmp_path / "out"
     progress = transfer(street, output, tiny_model).progress
     assert (progress.done, progress.failed) == (2, 1)
-    row = read_rows(output)["night", "a/1"]
+    row = read_rows(output, {})["night", "a/1"]
     assert row.status == "failed"
     assert "1.png" in row.error
     with pytest.raises(DataError, match="max-failures"):

@@ -1,5 +1,6 @@
 """What goes into a batch: images read ahead of the engine, and the domains each still has to be transferred to."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,9 @@ from torch import Tensor
 from zodi.data import Dataset, Sample, check_pair, read_image, read_label
 from zodi.domains import Domain
 from zodi.errors import DataError
+from zodi.labels import Ids
 from zodi.model import ModelInfo
-from zodi.transfer.images import Planes, control_image, control_planes, source_planes, working_size
+from zodi.transfer.images import Planes, control_image, control_planes, resize_label, source_planes, working_size
 from zodi.transfer.manifest import Row, file_sha256
 from zodi.transfer.pipeline import Run, Sampling, encode_text, tokenize
 from zodi.transfer.settings import TransferSettings
@@ -36,14 +38,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Item:
-    """One image ready for the engine: planes (3, h, w), and the names of the domains that are still to be made."""
+    """One image ready for the engine.
+
+    image, layout  planes (3, h, w) of the source and the control map
+    label          train ids (h, w)
+    source_size    (height, width) of the source image
+    pending        the domains that are still to be made
+    attempt        which try it is, from 0
+    judged         the judge's train ids (h, w) on the source, once they are known
+    """
 
     sample: Sample
     image: Planes
     layout: Planes
+    label: Ids
+    source_size: tuple[int, int]
     source_sha256: str
     label_sha256: str
     pending: tuple[str, ...]
+    attempt: int = 0
+    judged: Ids | None = None
 
 
 def make_jobs(
@@ -93,14 +107,33 @@ def load_item(
         image_size = settings.image_size or info.image_size
         size = working_size(image.shape[0], image.shape[1], image_size=image_size, multiple=info.dims.multiple)
         control = control_image(ids, dataset.label_set, size, palette=settings.palette, resize=settings.control_resize)
-        return Item(sample, source_planes(image, size), control_planes(control), source_sha256, label_sha256, pending)
+        return Item(
+            sample=sample,
+            image=source_planes(image, size),
+            layout=control_planes(control),
+            label=dataset.label_set.id_to_train_id[resize_label(ids, size)],
+            source_size=(image.shape[0], image.shape[1]),
+            source_sha256=source_sha256,
+            label_sha256=label_sha256,
+            pending=pending,
+        )
     except DataError as error:
         return error
 
 
-def result_path(output: Path, domain: str, key: str) -> Path:
-    """Where the result of an image is."""
-    return output / domain / f"{key}.png"
+def result_path(output: Path, domain: str, key: str, *, quarantined: bool = False) -> Path:
+    """Where the result of an image is: `OUT/<domain>/<key>.png`, or below `OUT/quarantine/`."""
+    return (output / "quarantine" if quarantined else output) / domain / f"{key}.png"
+
+
+def mask_path(output: Path, domain: str, key: str) -> Path:
+    """Where the mask of pixels to ignore (255) is: `OUT/masks/<domain>/<key>.png`."""
+    return output / "masks" / domain / f"{key}.png"
+
+
+def in_shard(key: str, shard: tuple[int, int]) -> bool:
+    """Whether an image belongs to shard (i, n): sha256 of its key modulo n."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest(), "big") % shard[1] == shard[0]
 
 
 def map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T], ahead: int) -> Iterator[R]:
@@ -120,11 +153,11 @@ def map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iter
 
 def _is_done(row: Row | None, job: Job, output: Path, source_sha256: str, label_sha256: str) -> bool:
     """Made with these settings, from these files, and on disk as it was written."""
-    if row is None or row.status != "ok" or row.settings != job.settings:
+    if row is None or row.status == "failed" or row.settings != job.settings:
         return False
     if (row.source_sha256, row.label_sha256) != (source_sha256, label_sha256):
         return False
-    path = result_path(output, row.domain, row.key)
+    path = result_path(output, row.domain, row.key, quarantined=row.status == "quarantined")
     return path.is_file() and file_sha256(path) == row.sha256
 
 

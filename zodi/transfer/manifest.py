@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +16,26 @@ from zodi.files import write_atomic
 MANIFEST = "manifest.jsonl"
 
 
+def manifest_name(shard: tuple[int, int] | None) -> str:
+    """The manifest's name of a whole run, or of shard (i, n)."""
+    return MANIFEST if shard is None else f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
+
+
 @dataclass(frozen=True)
 class Row:
     """What became of one image.
 
     domain, key    which result it is: `OUT/<domain>/<key>.png`
-    status         "ok" or "failed"
-    error          why it failed, one line
+    status         "ok", "failed", or "quarantined": made, but its layout agrees too little with the label
+    error          why it is not ok, one line
     seed           of its noise
     attempt        which try it is, from 0
     settings       hash of the settings it was made with
     source_sha256, label_sha256, sha256  of the source image, its label file and the result
     seconds        wall time of its batch divided by the batch's images
+    scores         quality, see `zodi.transfer.quality.score`
+    note           what was done differently for it: "fp32" after a half-precision failure, "batch 2" after running
+                   out of memory
     """
 
     domain: str
@@ -39,17 +48,26 @@ class Row:
     label_sha256: str | None = None
     sha256: str | None = None
     seconds: float | None = None
+    scores: dict[str, Any] | None = None
+    note: str | None = None
     error: str | None = None
 
 
-def read_rows(output: Path) -> dict[tuple[str, str], Row]:
+def read_rows(output: Path, current: Mapping[str, str]) -> dict[tuple[str, str], Row]:
     """The last row of each (domain, key) in every `manifest*.jsonl` of a run; a line cut short by a crash is skipped.
+
+    current  settings hash by domain: where two files have rows of one image (a run and its shards), one that was made
+             with these settings counts before one that was not
 
     Raises OutputError for a line that is complete and yet no row.
     """
     rows: dict[tuple[str, str], Row] = {}
     for path in sorted(output.glob("manifest*.jsonl")):
-        rows |= {(row.domain, row.key): row for row in _read(path)}
+        for row in _read(path):
+            before = rows.get((row.domain, row.key))
+            wanted = current.get(row.domain)
+            if before is None or before.settings != wanted or row.settings == wanted:
+                rows[row.domain, row.key] = row
     return rows
 
 

@@ -10,7 +10,7 @@ from zodi.data import Dataset, Sample, read_image, read_label
 from zodi.files import write_atomic
 from zodi.transfer.images import ControlResize, Rgb, control_image, resize_image
 from zodi.transfer.items import result_path
-from zodi.transfer.run import encode_png
+from zodi.transfer.results import encode_png
 
 HEADER, GAP = 16, 4  # pixels
 

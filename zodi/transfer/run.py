@@ -1,26 +1,27 @@
 """A run over a data set: read ahead, transfer in batches, write behind, record every image; resumable at any point."""
 
-import hashlib
-import io
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 
 from zodi.data import Dataset, Sample
-from zodi.errors import DataError
-from zodi.files import write_atomic
+from zodi.errors import DataError, EngineError
+from zodi.labels import Ids, LabelSet
 from zodi.model import ModelInfo
-from zodi.transfer.images import Planes, Rgb, decoded_image
-from zodi.transfer.items import Item, Job, load_item, map_ahead, result_path
+from zodi.transfer.images import Planes, decoded_image
+from zodi.transfer.items import Item, Job, load_item, map_ahead
 from zodi.transfer.manifest import Manifest, Row
 from zodi.transfer.pipeline import Run, encode_images, image_seed, transfer_encoded
+from zodi.transfer.quality import Judge, layout_scores
+from zodi.transfer.results import Result, failed_row, write_result
 from zodi.transfer.settings import TransferSettings
 
 
@@ -32,18 +33,40 @@ class Progress:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    quarantined: int = 0
     failures: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def rate(self) -> float:
+        """Results per second since the start, the skipped ones not counted."""
+        return (self.done + self.quarantined) / max(time.perf_counter() - self.started, 1e-9)
+
+    @property
+    def finished(self) -> int:
+        """Results that nothing more will be done for in this run."""
+        return self.done + self.skipped + self.failed + self.quarantined
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What all batches of a run share: the engine as a callable, and the settings."""
+    """What all batches of a run share.
+
+    run         the engine
+    exact       opens the same model in fp32, for results that half precision spoilt; None: there is none
+    judge       scores the layout of results, see `zodi.transfer.quality`
+    log         called with an event's name and its fields
+    """
 
     run: Run
     info: ModelInfo
     device: torch.device
     settings: TransferSettings
     output: Path
+    label_set: LabelSet
+    exact: Callable[[], Run] | None = None
+    judge: Judge | None = None
+    log: Callable[..., None] = lambda event, **fields: None
 
 
 def transfer_dataset(
@@ -66,20 +89,21 @@ def transfer_dataset(
     stopped       asked before each batch; True ends the run after the images in flight
     on_progress   called after every change of the counts
 
-    Raises DataError above max_failures, OutputError where nothing can be written; what is done stays recorded.
+    Raises DataError above max_failures, OutputError where nothing can be written, EngineError where one image alone
+    does not fit into memory; what is done stays recorded.
     """
     settings = transfer.settings
     by_domain = {job.domain: job for job in jobs}
     progress = Progress(total=len(samples) * len(jobs))
     writing: deque[Future[Row]] = deque()
+    batch_size = settings.batch
 
     def record(row: Row) -> None:
         manifest.append(row)
-        if row.status == "ok":
-            progress.done += 1
-        else:
-            progress.failed += 1
+        setattr(progress, COUNTER[row.status], getattr(progress, COUNTER[row.status]) + 1)
+        if row.status == "failed":
             progress.failures.append(f"{row.domain}/{row.key}: {row.error}")
+            transfer.log("failed", domain=row.domain, key=row.key, error=row.error)
         on_progress(progress)
 
     def record_written(keep: int) -> None:
@@ -97,13 +121,39 @@ def transfer_dataset(
         )
 
     with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-
-        def work(batch: Sequence[Item]) -> None:
-            writing.extend(transfer_batch(transfer, batch, [by_domain[name] for name in batch[0].pending], writers))
-            record_written(keep=2 * settings.batch * len(jobs))
-
         # images of one size that lack the same domains go together
         batches: dict[tuple[object, ...], list[Item]] = {}
+
+        def add(item: Item) -> None:
+            kind = (item.image.shape, item.pending)
+            batches.setdefault(kind, []).append(item)
+            if len(batches[kind]) >= batch_size:
+                work(batches.pop(kind))
+
+        def work(batch: Sequence[Item]) -> None:
+            nonlocal batch_size
+            batch_jobs = [by_domain[name] for name in batch[0].pending]
+            try:
+                results = list(repaint(transfer, batch, batch_jobs, batch_size))
+            except Exception as error:  # each runtime has its own class for a full memory; the rest goes on up
+                if not is_out_of_memory(error):
+                    raise
+                if batch_size == 1:
+                    raise EngineError("out of memory at batch 1: use a smaller --image-size or --precision") from None
+                batch_size = (batch_size + 1) // 2
+                transfer.log("out of memory", batch=batch_size)
+                for start in range(0, len(batch), batch_size):
+                    work(batch[start : start + batch_size])
+                return
+            for result in results:
+                if result.problem is None and result.too_low(settings) and result.item.attempt + 1 < settings.tries:
+                    again = result.item.attempt + 1
+                    transfer.log("draw again", domain=result.job.domain, key=result.item.sample.key, attempt=again)
+                    add(replace(result.item, pending=(result.job.domain,), attempt=again))
+                else:
+                    writing.append(writers.submit(write_result, result, settings, transfer.label_set, transfer.output))
+            record_written(keep=2 * settings.batch * len(jobs))
+
         loaded_items = map_ahead(readers, load, samples, ahead=2 * settings.batch)
         try:
             for sample, loaded in zip(samples, loaded_items, strict=True):
@@ -111,19 +161,15 @@ def transfer_dataset(
                     break
                 if isinstance(loaded, DataError):
                     for job in jobs:
-                        record(_failed(sample, job, settings, str(loaded)))
+                        record(failed_row(sample, job, settings, str(loaded)))
                     record_written(keep=len(writing))
                     continue
                 progress.skipped += len(jobs) - (len(loaded.pending) if loaded else 0)
                 on_progress(progress)
                 if loaded is not None:
-                    kind = (loaded.image.shape, loaded.pending)
-                    batches.setdefault(kind, []).append(loaded)
-                    if len(batches[kind]) == settings.batch:
-                        work(batches.pop(kind))
-            for batch in batches.values():
-                if not stopped():
-                    work(batch)
+                    add(loaded)
+            while batches and not stopped():  # drawing again may fill new ones
+                work(batches.pop(next(iter(batches))))
         finally:
             while writing:
                 record(writing.popleft().result())
@@ -131,63 +177,80 @@ def transfer_dataset(
     return progress
 
 
-def transfer_batch(
-    transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], writers: ThreadPoolExecutor
-) -> list[Future[Row]]:
-    """Encode a batch once and transfer it to each domain; the results are written by `writers`.
+COUNTER = {"ok": "done", "failed": "failed", "quarantined": "quarantined"}
+
+
+def repaint(transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], batch_size: int) -> Iterator[Result]:
+    """Encode a batch once, transfer it to each domain, and have the results judged.
 
     A short batch is filled up with its last image: at a fixed batch size a result does not depend on its neighbours.
     """
-    settings = transfer.settings
     start = time.perf_counter()
-    filled = [*batch, *[batch[-1]] * (settings.batch - len(batch))]
+    if transfer.judge is not None and batch[0].judged is None:
+        sources = np.stack([decoded_image(item.image, "rounded") for item in batch])
+        on_source, _ = _judge(transfer.judge, sources, batch_size)
+        batch = [replace(item, judged=ids) for item, ids in zip(batch, on_source, strict=True)]
+    note = None if batch_size == transfer.settings.batch else f"batch {batch_size}"
+    for job, planes in _decode(transfer, transfer.run, batch, jobs, batch_size):
+        results = [
+            Result(item, job, image_seed_of(item, job, transfer.settings), decoded, note=note)
+            for item, decoded in zip(batch, planes, strict=True)
+        ]
+        spoilt = [i for i, result in enumerate(results) if result.problem is not None]
+        if spoilt and transfer.exact is not None:
+            transfer.log("again in fp32", domain=job.domain, keys=[batch[i].sample.key for i in spoilt])
+            again = [batch[i] for i in spoilt]
+            ((_, exact),) = _decode(transfer, transfer.exact(), again, [job], batch_size)
+            for i, decoded in zip(spoilt, exact, strict=True):
+                results[i] = replace(results[i], planes=decoded, note="fp32")
+        if transfer.judge is not None:
+            images = np.stack([decoded_image(result.planes, transfer.settings.pixels) for result in results])
+            on_result, confidence = _judge(transfer.judge, images, batch_size)
+            results = [
+                _with_verdict(result, ids, sure, transfer.label_set)
+                for result, ids, sure in zip(results, on_result, confidence, strict=True)
+            ]
+        seconds, start = (time.perf_counter() - start) / len(batch), time.perf_counter()
+        yield from (replace(result, seconds=seconds) for result in results)
+
+
+def image_seed_of(item: Item, job: Job, settings: TransferSettings) -> int:
+    """The seed of an item's noise for a domain."""
+    return image_seed(settings.seed, job.domain, item.sample.key, item.attempt)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a runtime says that memory is full: by PyTorch's and Python's own classes, or in the words of others."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = ("out of memory", "failed to allocate memory", "bad_alloc", "can't allocate memory")
+    return isinstance(error, (RuntimeError, OSError)) and any(word in str(error).lower() for word in words)
+
+
+def _decode(
+    transfer: Transfer, run: Run, batch: Sequence[Item], jobs: Sequence[Job], batch_size: int
+) -> Iterator[tuple[Job, Planes]]:
+    """For each job the decoded images of the batch, (B, 3, h, w)."""
+    filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
     encoded = encode_images(
-        transfer.run,
+        run,
         torch.from_numpy(np.stack([item.image for item in filled])).to(transfer.device),
         torch.from_numpy(np.stack([item.layout for item in filled])).to(transfer.device),
     )
-    rows: list[Future[Row]] = []
     for job in jobs:
-        seeds = [image_seed(settings.seed, job.domain, item.sample.key) for item in filled]
-        decoded = transfer_encoded(
-            transfer.run, transfer.info, encoded, job.cond, job.uncond, seeds, job.sampling
-        ).cpu()
-        seconds = (time.perf_counter() - start) / len(batch)
-        start = time.perf_counter()
-        for item, seed, planes in zip(batch, seeds, decoded.numpy(), strict=False):
-            rows.append(writers.submit(write_result, transfer, item, job, seed, planes, seconds))
-    return rows
+        seeds = [image_seed_of(item, job, transfer.settings) for item in filled]
+        decoded = transfer_encoded(run, transfer.info, encoded, job.cond, job.uncond, seeds, job.sampling)
+        yield job, decoded[: len(batch)].cpu().numpy()
 
 
-def write_result(transfer: Transfer, item: Item, job: Job, seed: int, planes: Planes, seconds: float) -> Row:
-    """Write one decoded image (3, h, w) and return its row; an image that cannot be right is a failed row instead."""
-    if not np.isfinite(planes).all():
-        return _failed(item.sample, job, transfer.settings, "the result is not finite: try --precision fp32")
-    image = decoded_image(planes, transfer.settings.pixels)
-    if (image == image[0, 0]).all():
-        return _failed(item.sample, job, transfer.settings, "the result is one flat colour: try --precision fp32")
-    content = encode_png(image)
-    write_atomic(result_path(transfer.output, job.domain, item.sample.key), content, sync=False)
-    return Row(
-        domain=job.domain,
-        key=item.sample.key,
-        status="ok",
-        settings=job.settings,
-        seed=seed,
-        source_sha256=item.source_sha256,
-        label_sha256=item.label_sha256,
-        sha256=hashlib.sha256(content).hexdigest(),
-        seconds=round(seconds, 4),
-    )
+def _judge(judge: Judge, images: NDArray[np.uint8], batch_size: int) -> tuple[Ids, NDArray[np.float32]]:
+    """The judge at the run's batch size too, for the same reason as the engine."""
+    short = batch_size - len(images)
+    ids, confidence = judge(np.concatenate([images, np.repeat(images[-1:], short, axis=0)]) if short > 0 else images)
+    return ids[: len(images)], confidence[: len(images)]
 
 
-def encode_png(image: Rgb) -> bytes:
-    """An image (H, W, 3) as PNG, at the fast compression level."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _failed(sample: Sample, job: Job, settings: TransferSettings, error: str) -> Row:
-    seed = image_seed(settings.seed, job.domain, sample.key)
-    return Row(job.domain, sample.key, "failed", job.settings, seed, error=error)
+def _with_verdict(result: Result, ids: Ids, confidence: NDArray[np.float32], label_set: LabelSet) -> Result:
+    assert result.item.judged is not None
+    verdict: dict[str, Any] = layout_scores(result.item.judged, ids, result.item.label, label_set.names)
+    return replace(result, verdict=verdict, judged=ids, confidence=confidence)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zodi.domains import Domain
 from zodi.errors import OutputError, SettingsError
@@ -30,7 +30,11 @@ class TransferSettings:
     palette         colours of the control map, see `LabelSet.control_colours`
     control_resize  "nearest", or "area" as the original
     pixels          "reference" truncates the decoded values as the original, "rounded" rounds them
+    output_size     "working", or "source": results are resized to the size of their source images
     seed            of the run; every image has its own, derived from it
+    min_layout      layout agreement below which a result is drawn again, 0..1; needs a judge
+    tries           how often at most an image is drawn; one that is still too low is quarantined
+    mask_disagreement  write a mask of the pixels where a confident judge contradicts the label
     """
 
     image_size: int | None = None
@@ -44,9 +48,17 @@ class TransferSettings:
     palette: str = "cityscapes"
     control_resize: ControlResize = "nearest"
     pixels: PixelRule = "reference"
+    output_size: Literal["working", "source"] = "working"
     seed: int = 0
+    min_layout: float | None = None
+    tries: int = 1
+    mask_disagreement: bool = False
 
     def __post_init__(self) -> None:
+        if self.min_layout is not None and not 0.0 <= self.min_layout <= 1.0:
+            raise SettingsError(f"min layout is {self.min_layout:g}, allowed is 0 to 1: 0.5 is usual")
+        if self.tries < 1:
+            raise SettingsError(f"tries is {self.tries}, allowed is 1 or more")
         if self.batch < 1:
             raise SettingsError(f"batch is {self.batch}, allowed is 1 or more")
         if self.palette not in CONTROL_PALETTES:
@@ -65,8 +77,13 @@ class TransferSettings:
         sampling.check(info)
         return sampling
 
-    def describe(self, domain: Domain, info: ModelInfo, engine: Mapping[str, str]) -> dict[str, Any]:
+    def describe(
+        self, domain: Domain, info: ModelInfo, engine: Mapping[str, str], judge: str | None = None
+    ) -> dict[str, Any]:
         """Everything that decides the pixels of a domain, flat, as run.json holds it and the hash covers it.
+
+        engine  what runs: name, precision, device
+        judge   hash of the judge's weights, where there is one
 
         Raises SettingsError for values that the model cannot take.
         """
@@ -88,7 +105,12 @@ class TransferSettings:
             "palette": self.palette,
             "control_resize": self.control_resize,
             "pixels": self.pixels,
+            "output_size": self.output_size,
             "seed": self.seed,
+            "judge": judge,
+            "min_layout": self.min_layout,
+            "tries": self.tries,
+            "mask_disagreement": self.mask_disagreement,
         }
 
 

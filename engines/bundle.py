@@ -1,0 +1,220 @@
+"""A bundle: a directory with the five graphs as ONNX files, tokenizer, schedule, and the identity that ties them.
+
+    bundle.json        identity, sizes, one entry per graph, sha256 of every other file and of itself
+    GRAPH.onnx         one of the five graphs of `zodi.ports`; its weights are in GRAPH.onnx.data
+    GRAPH.parity.npz   sample inputs and what PyTorch computed from them in float32
+    tokenizer/         of the text encoder
+    scheduler/         the model's own scheduler config
+"""
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zodi import __version__
+from zodi.engines.profile import Profile, Sizes, graph_profile, read_range
+from zodi.errors import ModelError
+from zodi.files import write_atomic
+from zodi.model import ModelInfo
+from zodi.ports import Graph, graphs
+
+BUNDLE_FILE = "bundle.json"
+FORMAT = 1
+METADATA_KEY = "zodi"  # of the identity inside each ONNX file
+
+
+@dataclass
+class Bundle:
+    """What bundle.json says.
+
+    info       of the model
+    precision  of the files: "fp32", "fp16" or "bf16"
+    sizes      that the graphs are made for
+    graphs     by name: {"identity", "parity"}; the identity is also in the ONNX file
+    engines    by name: which engine has been checked on these files, where, and its parity
+    files      sha256 by path relative to the directory
+    """
+
+    directory: Path
+    info: ModelInfo
+    precision: str
+    sizes: Sizes
+    graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def path(self, graph: str) -> Path:
+        """The ONNX file of a graph."""
+        return self.directory / f"{graph}.onnx"
+
+    def profile(self, graph: str) -> Profile:
+        """The sizes that a graph takes."""
+        return {symbol: read_range(values) for symbol, values in self.graphs[graph]["identity"]["profile"].items()}
+
+    @property
+    def rebuild(self) -> str:
+        """The command that makes this bundle again."""
+        batch = ":".join(map(str, self.sizes.batch))
+        shape = f"{self.sizes.height[1]}x{self.sizes.width[1]}"
+        kind = "--static" if self.sizes.static else "--dynamic"
+        return (
+            export_command(self.info.name, None if self.info.controlnet == "controlnet" else self.info.controlnet)
+            + f" --precision {self.precision} --image-size {shape} --batch {batch} {kind}"
+            + f" --bundle {shlex.quote(str(self.directory))}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What bundle.json holds."""
+        table: dict[str, Any] = {
+            "format": FORMAT,
+            "zodi": __version__,
+            "model": self.info.to_json(),
+            "precision": self.precision,
+            "sizes": self.sizes.to_json(),
+            "graphs": self.graphs,
+            "engines": self.engines,
+            "files": dict(sorted(self.files.items())),
+        }
+        return {**table, "sha256": _digest(table)}
+
+    def write(self) -> None:
+        """Write bundle.json."""
+        write_atomic(self.directory / BUNDLE_FILE, (json.dumps(self.to_json(), indent=2) + "\n").encode())
+
+
+def open_bundle(directory: Path, *, weights: str | None = None, precision: str | None = None) -> Bundle:
+    """Read a bundle and verify all of it: every file's sha256, and every graph's identity.
+
+    weights    hash that the model must have; None: any
+    precision  that the files must have; None: any
+
+    Raises ModelError that names the file or field that differs and the command that makes the bundle again.
+    """
+    bundle = read_bundle(directory)
+    for name, given, expected in (
+        ("weights", bundle.info.hash, weights or bundle.info.hash),
+        ("precision", bundle.precision, precision or bundle.precision),
+    ):
+        if given != expected:
+            raise ModelError(
+                f"{directory}: {name} of the bundle are {given[:16]}, asked for are {expected[:16]}: "
+                f"give another --bundle, or make one with {export_command('MODEL')}"
+            )
+    for name in graphs(bundle.info.dims):
+        if name not in bundle.graphs:
+            raise ModelError(f"{directory}: {name} is not in the bundle, its export was broken off: {bundle.rebuild}")
+    for name, problem in file_problems(bundle).items():
+        raise ModelError(f"{directory}: {name} {problem}: make the bundle again with {bundle.rebuild}")
+    for graph in graphs(bundle.info.dims).values():
+        check_identity(bundle, graph)
+    return bundle
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read bundle.json only; ModelError where there is none or it is damaged."""
+    path = directory / BUNDLE_FILE
+    again = f"make the bundle again with {export_command('MODEL')} --bundle {shlex.quote(str(directory))}"
+    if not path.is_file():
+        raise ModelError(f"{directory}: there is no bundle (no {BUNDLE_FILE}): {again.replace(' again', '')}")
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        if table["format"] != FORMAT:
+            raise ModelError(f"{path}: format is {table['format']}, this zodi reads {FORMAT}: {again}")
+        if table.pop("sha256") != _digest(table):
+            raise ModelError(f"{path}: is not the file that was written (its sha256 differs): {again}")
+        return Bundle(
+            directory,
+            ModelInfo.from_json(table["model"]),
+            table["precision"],
+            Sizes.from_json(table["sizes"]),
+            table["graphs"],
+            table["engines"],
+            table["files"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: is damaged ({type(error).__name__}: {error}): {again}") from None
+
+
+def file_problems(bundle: Bundle) -> dict[str, str]:
+    """What is wrong with which file: "is missing", or "is not the file that was written"."""
+    problems = {}
+    for name, expected in bundle.files.items():
+        path = bundle.directory / name
+        if not path.is_file():
+            problems[name] = "is missing"
+        elif file_sha256(path) != expected:
+            problems[name] = "is not the file that was written (its sha256 differs from bundle.json)"
+    return problems
+
+
+def graph_identity(bundle: Bundle, graph: Graph, *, precision: str, exporter: str, opset: int) -> dict[str, Any]:
+    """What ties an ONNX file to its model, purpose and maker."""
+    return {
+        "weights": bundle.info.hash,
+        "graph": graph.name,
+        "ports": {p.name: f"{p.dtype} ({', '.join(map(str, p.dims))})" for p in (*graph.inputs, *graph.outputs)},
+        "profile": {k: list(v) for k, v in graph_profile(graph, bundle.sizes, bundle.info.dims).items()},
+        "precision": precision,
+        "exporter": exporter,
+        "opset": opset,
+        "zodi": __version__,
+    }
+
+
+def check_identity(bundle: Bundle, graph: Graph) -> None:
+    """Compare the identity in an ONNX file with bundle.json and with this version's ports; ModelError names the field."""
+    import onnx
+
+    written = bundle.graphs[graph.name]["identity"]
+    model = onnx.load(bundle.path(graph.name), load_external_data=False)
+    inside = json.loads({p.key: p.value for p in model.metadata_props}.get(METADATA_KEY, "{}"))
+    expected = graph_identity(
+        bundle, graph, precision=written["precision"], exporter=written["exporter"], opset=written["opset"]
+    ) | {"zodi": written["zodi"]}
+    for other, where in ((inside, "in the file"), (expected, "in this zodi")):
+        field_name = difference(written, other)
+        if field_name is not None:
+            raise ModelError(
+                f"{bundle.path(graph.name)}: {field_name} is {written.get(field_name)!r} in {BUNDLE_FILE}, "
+                f"{other.get(field_name)!r} {where}: make the bundle again with {bundle.rebuild}"
+            )
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """The first key whose values differ."""
+    return next((key for key in [*new, *old] if old.get(key) != new.get(key)), None)
+
+
+def default_directory(info: ModelInfo, precision: str) -> Path:
+    """Where a bundle is if nothing else is said: in the user's cache, by the model's weights and the precision."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "zodi" / "bundles" / f"{info.hash[:16]}-{precision}-v{FORMAT}"
+
+
+def export_command(model: str, controlnet: str | None = None) -> str:
+    """The beginning of a `zodi export-engines` command."""
+    return f"zodi export-engines --model {shlex.quote(model)}" + (
+        f" --controlnet {shlex.quote(controlnet)}" if controlnet else ""
+    )
+
+
+def load_tokenizer(bundle: Bundle) -> Any:
+    """The tokenizer of a verified bundle."""
+    import transformers
+
+    return transformers.CLIPTokenizer.from_pretrained(bundle.directory / "tokenizer")
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,26 @@
+"""`--engine auto`: the fastest exact engine that is installed and runs on the device."""
+
+import importlib
+from collections.abc import Sequence
+
+from zodi.engines import installed_engines
+from zodi.engines.devices import find_device
+
+# fastest first; the order on the CPU is measured, see docs/engines.md
+CPU_ORDER = ("openvino", "ort", "torch")
+CUDA_ORDER = ("ort", "torch")
+
+
+def choose_engine(device: str, *, without: Sequence[str] = ()) -> str:
+    """The name of the engine for a device; all of them compute what PyTorch does, to rounding.
+
+    without  engines that are out of the question
+    """
+    here = [name for name in installed_engines() if name not in without]
+    if find_device(device).type == "cpu":
+        return next(name for name in CPU_ORDER if name in here)
+    return next(name for name in CUDA_ORDER if name in here and (name != "ort" or _ort_has_cuda()))
+
+
+def _ort_has_cuda() -> bool:
+    return "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()

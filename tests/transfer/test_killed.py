@@ -1,0 +1,61 @@
+"""A run that is killed at any instant and resumed ends as an undisturbed one does."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_street
+
+DRIVER = Path(__file__).with_name("killing.py")
+POINTS = ["before-replace", "before-row", "inside-row", "run.json", "sorting"]
+
+
+def outcome(output: Path) -> dict[str, object]:
+    """All files; the manifest's rows in order, without times."""
+    files: dict[str, object] = {}
+    for path in sorted(output.rglob("*")):
+        name = path.relative_to(output).as_posix()
+        if name == "manifest.jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            files[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        elif path.is_file():
+            files[name] = path.read_bytes()
+    return files
+
+
+def run_driver(root: Path, model: Path, outputs: Path, plans: list[str]) -> list[str]:
+    done = subprocess.run([sys.executable, DRIVER, root, model, outputs, *plans], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def check(root: Path, model: Path, outputs: Path, plans: list[str]) -> list[str]:
+    """Kill and resume by each plan and compare with a run that nothing disturbed; returns what the driver printed."""
+    lines = run_driver(root, model, outputs, [*plans, "nothing"])
+    expected = outcome(outputs / str(len(plans)))
+    assert len([name for name in expected if name.endswith(".png")]) == 9
+    for number, plan in enumerate(plans):
+        assert outcome(outputs / str(number)) == expected, plan
+    assert not list(outputs.rglob("*.tmp"))
+    return lines[:-1]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_street(tmp_path / "in", count=9)
+
+
+def test_killed_at_the_worst_points(tiny_model, root, tmp_path):
+    lines = check(root, tiny_model, tmp_path / "out", POINTS)
+    assert [line.split()[:2] for line in lines] == [[point, "killed"] for point in POINTS]
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_instants(tiny_model, root, tmp_path):
+    generator = random.Random(7)
+    instants = [f"{generator.uniform(0.05, 6.0):.2f}" for _ in range(20)]
+    lines = check(root, tiny_model, tmp_path / "out", instants)
+    assert sum(" killed " in line for line in lines) >= 10

@@ -1,0 +1,271 @@
+"""From what the user named (model, engine, bundle) to an open engine; and the making of bundles."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zodi.engines import Engine, file_precision, installed_engines, open_engine
+from zodi.engines.bundle import (
+    BUNDLE_FILE,
+    Bundle,
+    default_directory,
+    export_command,
+    file_problems,
+    load_tokenizer,
+    open_bundle,
+    read_bundle,
+)
+from zodi.engines.choice import choose_engine
+from zodi.engines.components import Components, load_components
+from zodi.engines.profile import Range, Sizes, make_sizes
+from zodi.errors import EngineError, ModelError, SettingsError
+from zodi.export.bundle import check_engine, copy_bundle, export_bundle
+from zodi.model import ModelInfo
+from zodi.town import bundled
+
+Notify = Callable[[str], None]
+AUTO = "auto"
+FILES = "onnx"  # in the place of an engine: the files for any of them
+USUAL_ASPECT = 2  # width / height of Cityscapes, ACDC and most street data sets
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A diffusion model: "town" (bundled), a hub id or a directory; see `zodi.engines.components.load_components`.
+
+    model  None: the one in the bundle that `EngineChoice` names
+    """
+
+    model: str | None = bundled.NAME
+    controlnet: str | None = None
+    variant: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What the model runs on; see `zodi.engines.open_engine`.
+
+    engine  also "auto": the fastest exact one
+    bundle  where the model's files for engines other than torch are; None: in the user's cache
+    """
+
+    engine: str = "torch"
+    precision: str = "fp32"
+    device: str = "auto"
+    bundle: Path | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """The sizes that a bundle is made for: height and width in pixels, images per batch (min, opt, max).
+
+    size    (height, width), or the short side, or None for the model's image size; then images are twice as wide
+    static  only images of that size
+    """
+
+    size: tuple[int, int] | int | None = None
+    batch: Range = (1, 4, 4)
+    static: bool = True
+
+    def sizes(self, info: ModelInfo) -> Sizes:
+        """The sizes for a model; SettingsError where it cannot take them."""
+        size = self.size or info.image_size
+        both = (size, USUAL_ASPECT * size) if isinstance(size, int) else size
+        return make_sizes(both, self.batch, static=self.static, dims=info.dims)
+
+
+@contextmanager
+def open_model(
+    model: ModelChoice,
+    engine: EngineChoice,
+    *,
+    batch: int = 1,
+    image_size: int | None = None,
+    notify: Notify = lambda message: None,
+) -> Iterator[tuple[Engine, ModelInfo, Any]]:
+    """The engine on the model, what is known of the model, and its tokenizer.
+
+    batch, image_size  what the run needs, checked against the bundle before anything is written
+    notify             told what was chosen or made without being asked for
+    """
+    name = choose_engine(engine.device) if engine.engine == AUTO else engine.engine
+    if name == "torch" and engine.bundle is not None:
+        raise SettingsError("--bundle is for engines that run from files (ort, openvino): torch runs from the weights")
+    components = load_model(model) if model.model is not None or engine.bundle is None else None
+    source: Components | Bundle | None = components
+    if name != "torch":
+        source = find_bundle(model, engine, name, components, notify)
+    if engine.engine == AUTO:
+        name = name if source is not None else "torch"
+        notify(f"engine: {name}, the fastest exact one " + ("here" if source is not None else "without a bundle"))
+    if isinstance(source, Bundle):
+        check_run(source, batch, image_size)
+        info, tokenizer = source.info, load_tokenizer(source)
+        components = None  # the weights are in the files
+    else:
+        source = components
+        assert components is not None
+        info, tokenizer = components.info, components.tokenizer
+    with open_engine(source, name, precision=engine.precision, device=engine.device, threads=engine.threads) as opened:
+        yield opened, info, tokenizer
+
+
+def find_bundle(
+    model: ModelChoice, engine: EngineChoice, name: str, components: Components | None, notify: Notify
+) -> Bundle | None:
+    """The verified bundle of the model; made on the spot for the model that ships with zodi.
+
+    Returns None where there is none and the engine is chosen automatically, else raises ModelError that says how to
+    make one.
+    """
+    precision = file_precision(name, engine.precision)
+    if components is None:
+        assert engine.bundle is not None
+        return open_bundle(engine.bundle, precision=precision)
+    info = components.info
+    directory = engine.bundle or default_directory(info, precision)
+    if (directory / BUNDLE_FILE).is_file():
+        return open_bundle(directory, weights=info.hash, precision=precision)
+    if model.model == bundled.NAME and model.controlnet is None:
+        notify(f"building the ONNX files of the bundled model, once, in {directory}")
+        return build_bundled(components, directory, precision)
+    command = export_command(str(model.model), model.controlnet)
+    command += f" --precision {precision}" if precision != "fp32" else ""
+    command += f" --bundle {engine.bundle}" if engine.bundle else ""
+    if engine.engine == AUTO:
+        notify(f"there is no bundle in {directory}; this would make one, for a faster engine: {command}")
+        return None
+    raise ModelError(f"--engine {name} runs from a bundle, and there is none in {directory}: make it with {command}")
+
+
+def build_bundled(components: Components, directory: Path, precision: str) -> Bundle:
+    """Export the bundled model for any size, using the components up; the directory appears whole or not at all."""
+    info = components.info
+    side, least = info.image_size, info.dims.multiple
+    sizes = Sizes((1, 4, 64), (least, side, 8 * side), (least, USUAL_ASPECT * side, 8 * side))
+    making = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
+    try:
+        export_bundle(components, making, precision=precision, sizes=sizes)
+        if not directory.exists():  # else another process was first
+            making.rename(directory)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return open_bundle(directory, weights=info.hash, precision=precision)
+
+
+def check_run(bundle: Bundle, batch: int, image_size: int | None) -> None:
+    """Raise SettingsError where the bundle is not made for the run's batch or image size."""
+    low, _, high = bundle.sizes.batch
+    if not low <= batch <= high:
+        raise SettingsError(
+            f"{bundle.directory}: is made for batches of {low} to {high}, the run's is {batch}: "
+            f"use --batch {high}, or export again: {bundle.rebuild}"
+        )
+    side, short = image_size or bundle.info.image_size, min(bundle.sizes.height[1], bundle.sizes.width[1])
+    if bundle.sizes.static and side != short:
+        raise SettingsError(
+            f"{bundle.directory}: is made for images of {bundle.sizes.height[1]}x{bundle.sizes.width[1]}, the run's "
+            f"short side is {side}: use --image-size {short}, or export again: {bundle.rebuild}"
+        )
+
+
+def load_model(model: ModelChoice) -> Components:
+    """The parts of a model that was named."""
+    assert model.model is not None
+    here = model.model == bundled.NAME
+    path = str(bundled.DIRECTORY) if here else model.model
+    components = load_components(path, model.controlnet, variant=model.variant, revision=model.revision)
+    if here:  # commands and results name it as the user does
+        components.info = replace(components.info, name=bundled.NAME)
+    return components
+
+
+def export_engines(
+    model: ModelChoice | None = None,
+    engine: EngineChoice | None = None,
+    *,
+    sizes: ExportChoice | None = None,
+    from_onnx: Path | None = None,
+    notify: Notify = lambda message: None,
+) -> Bundle:
+    """Make a bundle and check it on the engine; what is current stays as it is.
+
+    engine     its `engine` may be "onnx": make the files, which are checked on the CPU, and try no engine on them
+    from_onnx  take the files of this bundle instead of a model's weights
+    notify     told what is done with each graph
+
+    Raises ModelError, EngineError, SettingsError and OutputError; a file that does not compute what PyTorch computes is
+    a ModelError.
+    """
+    model, engine, sizes = model or ModelChoice(), engine or EngineChoice(), sizes or ExportChoice()
+    name = choose_engine(engine.device, without=["torch"]) if engine.engine == AUTO else engine.engine
+    if name == "torch":
+        raise SettingsError("the torch engine runs from the model's weights: there is nothing to export for it")
+    precision = file_precision(name, engine.precision)
+    if from_onnx is not None:
+        source = open_bundle(from_onnx, precision=precision)
+        directory = engine.bundle or default_directory(source.info, precision)
+        bundle = source if directory.resolve() == from_onnx.resolve() else copy_bundle(source, directory)
+        notify(f"{len(source.graphs)} graphs taken from {from_onnx}")
+    else:
+        components = load_model(model)
+        directory = engine.bundle or default_directory(components.info, precision)
+        wanted = sizes.sizes(components.info)
+        bundle = export_bundle(
+            components,
+            directory,
+            precision=precision,
+            sizes=wanted,
+            report=lambda graph, done: notify(f"{graph} {done}"),
+        )
+    if name == FILES:
+        return bundle
+    state = check_engine(bundle, name, precision=engine.precision, device=engine.device, threads=engine.threads)
+    bundle.engines[name] = state
+    bundle.write()
+    notify(f"{name} computes {state['precision']} on {state['device']}, as PyTorch does to rounding")
+    return bundle
+
+
+def verify_engines(directory: Path, engines: Sequence[str] = ()) -> dict[str, Any]:
+    """Check every file of a bundle, and run its references on engines.
+
+    engines  names; none: all that are installed and run from bundles
+
+    Returns {"directory", "files", "graphs", "engines": {name: as `check_engine`}, "skipped": {name: reason},
+    "problems"}; "problems" is empty where all is well. Raises ModelError where there is no bundle at all.
+    """
+    bundle = read_bundle(directory)
+    problems = [f"{directory / name} {problem}" for name, problem in file_problems(bundle).items()]
+    checked: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    if not problems:
+        try:
+            open_bundle(directory)
+        except ModelError as error:
+            problems.append(str(error))
+    names = engines or [name for name in installed_engines() if name != "torch"]
+    for name in names if not problems else ():
+        try:
+            checked[name] = check_engine(bundle, name, precision=bundle.precision)
+        except ModelError as error:
+            problems.append(str(error))
+        except EngineError as error:
+            if engines:
+                problems.append(str(error))
+            else:
+                skipped[name] = str(error)
+    return {
+        "directory": str(directory),
+        "files": len(bundle.files),
+        "graphs": list(bundle.graphs),
+        "engines": checked,
+        "skipped": skipped,
+        "problems": problems,
+    }

@@ -1,0 +1,111 @@
+"""From a decoded image to a file and its row in the manifest."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zodi.data import Sample
+from zodi.files import write_atomic
+from zodi.labels import IGNORE, Ids, LabelSet
+from zodi.transfer.images import Planes, decoded_image, resize_image, resize_label
+from zodi.transfer.items import Item, Job, mask_path, result_path
+from zodi.transfer.manifest import Row
+from zodi.transfer.pipeline import image_seed
+from zodi.transfer.quality import disagreement, score
+from zodi.transfer.settings import TransferSettings
+
+
+@dataclass(frozen=True)
+class Result:
+    """One image as the engine decoded it, planes (3, h, w), with what the judge says of it.
+
+    seconds             wall time of its batch divided by the batch's images
+    note                see `Row`
+    verdict             `layout_scores`, and judged, confidence (h, w) the judge's pixels; None without a judge
+    """
+
+    item: Item
+    job: Job
+    seed: int
+    planes: Planes
+    seconds: float = 0.0
+    note: str | None = None
+    verdict: dict[str, Any] | None = None
+    judged: Ids | None = None
+    confidence: NDArray[np.float32] | None = None
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why this cannot be an image, or None."""
+        if not np.isfinite(self.planes).all():
+            return "the result is not finite: try --precision fp32"
+        if all(plane.min() == plane.max() for plane in self.planes):
+            return "the result is one flat colour: try --precision fp32"
+        return None
+
+    def too_low(self, settings: TransferSettings) -> bool:
+        """Whether its layout agreement is below what is asked for."""
+        return (
+            settings.min_layout is not None
+            and self.verdict is not None
+            and self.verdict["layout"] < settings.min_layout
+        )
+
+
+def write_result(result: Result, settings: TransferSettings, label_set: LabelSet, output: Path) -> Row:
+    """Score and write an image and, where asked for, its mask; return its row.
+
+    An image that cannot be right is a failed row and no file; one whose layout agreement is too low is written below
+    `OUT/quarantine/`.
+    """
+    item, job = result.item, result.job
+    if result.problem is not None:
+        return failed_row(item.sample, job, settings, result.problem, item.attempt)
+    image = decoded_image(result.planes, settings.pixels)
+    scores = score(decoded_image(item.image, "rounded"), image, item.label, label_set) | (result.verdict or {})
+    size = item.source_size if settings.output_size == "source" else item.label.shape
+    content = encode_png(resize_image(image, (size[0], size[1])))
+    if settings.mask_disagreement and result.judged is not None and result.confidence is not None:
+        doubtful = disagreement(result.judged, result.confidence, item.label)
+        scores["masked"] = round(float(doubtful.mean()), 4)
+        mask = resize_label(np.where(doubtful, IGNORE, 0).astype(np.uint8), (size[0], size[1]))
+        write_atomic(mask_path(output, job.domain, item.sample.key), encode_png(mask), sync=False)
+    quarantined = result.too_low(settings)
+    path = result_path(output, job.domain, item.sample.key, quarantined=quarantined)
+    write_atomic(path, content, sync=False)
+    result_path(output, job.domain, item.sample.key, quarantined=not quarantined).unlink(missing_ok=True)
+    return Row(
+        domain=job.domain,
+        key=item.sample.key,
+        status="quarantined" if quarantined else "ok",
+        settings=job.settings,
+        seed=result.seed,
+        attempt=item.attempt,
+        source_sha256=item.source_sha256,
+        label_sha256=item.label_sha256,
+        sha256=hashlib.sha256(content).hexdigest(),
+        seconds=round(result.seconds, 4),
+        scores=scores,
+        note=result.note,
+        error=f"layout agreement {scores['layout']:.2f} is below {settings.min_layout}" if quarantined else None,
+    )
+
+
+def failed_row(sample: Sample, job: Job, settings: TransferSettings, error: str, attempt: int = 0) -> Row:
+    """The row of an image that could not be made."""
+    seed = image_seed(settings.seed, job.domain, sample.key, attempt)
+    return Row(job.domain, sample.key, "failed", job.settings, seed, attempt, error=error)
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """An image (H, W, 3) or (H, W) as PNG, at the fast compression level."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
