@@ -18,7 +18,7 @@ def command() -> None:
 @click.argument("directory", type=click.Path(path_type=Path))
 @json_option
 def inspect(directory: Path, json_file: str | None) -> None:
-    """Show what the bundle in DIRECTORY is made of: model, precision, sizes, graphs, and the engines it was tried on."""
+    """Show what the bundle in DIRECTORY is made of, and the engines it was tried on."""
     from zodi.engines.bundle import read_bundle
 
     table = read_bundle(directory).to_json()

@@ -1,10 +1,10 @@
 """A bundle: a directory with the five graphs as ONNX files, tokenizer, schedule, and the identity that ties them.
 
-    bundle.json        identity, sizes, one entry per graph, sha256 of every other file and of itself
-    GRAPH.onnx         one of the five graphs of `zodi.ports`; its weights are in GRAPH.onnx.data
-    GRAPH.parity.npz   sample inputs and what PyTorch computed from them in float32
-    tokenizer/         of the text encoder
-    scheduler/         the model's own scheduler config
+bundle.json        identity, sizes, one entry per graph, sha256 of every other file and of itself
+GRAPH.onnx         one of the five graphs of `zodi.ports`; its weights are in GRAPH.onnx.data
+GRAPH.parity.npz   sample inputs and what PyTorch computed from them in float32
+tokenizer/         of the text encoder
+scheduler/         the model's own scheduler config
 """
 
 import hashlib
@@ -167,7 +167,10 @@ def graph_identity(bundle: Bundle, graph: Graph, *, precision: str, exporter: st
 
 
 def check_identity(bundle: Bundle, graph: Graph) -> None:
-    """Compare the identity in an ONNX file with bundle.json and with this version's ports; ModelError names the field."""
+    """Compare the identity in an ONNX file with bundle.json and with this version's ports.
+
+    Raises ModelError that names the field which differs.
+    """
     import onnx
 
     written = bundle.graphs[graph.name]["identity"]

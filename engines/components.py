@@ -138,7 +138,7 @@ def _load(part: str, source: str, load: Callable[[], Any]) -> Any:
         elif Path(source).is_absolute() or source.startswith("."):
             raise ModelError(f"{source}: no such directory: give a model directory or a hub id") from None
         else:
-            hint = "it is no local directory, and loading it from the Hugging Face hub failed: check the id and the network"
+            hint = "it is no directory, and loading it from the Hugging Face hub failed: check the id and the network"
         raise ModelError(f"{source}: cannot load {part}: {hint} ({first[:200]})") from None
     except Exception as error:  # safetensors raises its own class, which is a plain Exception
         if type(error).__name__ != "SafetensorError":

@@ -149,3 +149,9 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def describe_machine() -> dict[str, Any]:
+    """What figures were measured on: platform, CPU, GPUs, and versions of the packages that are installed."""
+    versions = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return {"platform": platform.platform(), "cpu": _cpu(), "gpus": _gpus(), "versions": versions}

@@ -85,7 +85,7 @@ class VaeDecoder(nn.Module):
 
 
 def build_graphs(components: Components) -> dict[str, nn.Module]:
-    """The graphs by name, in evaluation mode. The ControlNet's condition embedding moves out of it into control_hint."""
+    """The graphs by name, in evaluation mode. The ControlNet's condition embedding moves from it to control_hint."""
     controlnet = components.controlnet
     hint = ControlHint(controlnet.controlnet_cond_embedding, controlnet.config.controlnet_conditioning_channel_order)
     controlnet.controlnet_cond_embedding = nn.Identity()

@@ -13,7 +13,7 @@ from zodi.engines.bundle import Bundle
 from zodi.engines.devices import cpu_threads, find_device
 from zodi.engines.profile import check_profile
 from zodi.errors import EngineError, ModelError
-from zodi.ports import check_inputs, check_outputs, graphs
+from zodi.ports import Graph, check_inputs, check_outputs, graphs
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
@@ -40,16 +40,22 @@ class OpenVinoEngine:
         table, request = self._table[graph], self._requests[graph]
         sizes = check_inputs(table, inputs)
         check_profile(table, self._profiles[graph], sizes, self._bundle.rebuild)
-        results = request.infer({name: tensor.contiguous().numpy() for name, tensor in inputs.items()}, share_inputs=True)
-        outputs = {port.name: torch.from_numpy(results[port.name].copy()) for port in table.outputs}
+        outputs = infer(request, inputs, table)
         check_outputs(table, outputs, sizes)
         return outputs
+
+
+def infer(request: Any, inputs: Mapping[str, Tensor], graph: Graph) -> dict[str, Tensor]:
+    """Run a compiled graph; ports go by position, as OpenVINO renames those that the file casts at once."""
+    arguments = {i: inputs[port.name].contiguous().numpy() for i, port in enumerate(graph.inputs)}
+    results = request.infer(arguments, share_inputs=True)
+    return {port.name: torch.from_numpy(results[i].copy()) for i, port in enumerate(graph.outputs)}
 
 
 def compile_graph(path: Path, precision: str, threads: int | None) -> Any:
     """An inference request for an ONNX file.
 
-    Raises EngineError where openvino is missing or executes another precision, ModelError where the file cannot be read.
+    Raises EngineError where openvino is missing or executes another precision, ModelError where it cannot read it.
     """
     runtime = _import()
     properties = {
@@ -94,9 +100,7 @@ def _import() -> Any:
 
 
 @contextmanager
-def open_engine(
-    bundle: Bundle, *, precision: str, device: str, threads: int | None = None
-) -> Iterator[OpenVinoEngine]:
+def open_engine(bundle: Bundle, *, precision: str, device: str, threads: int | None = None) -> Iterator[OpenVinoEngine]:
     """See `zodi.engines.open_engine`. The bundle's files are fp32; OpenVINO itself rounds to bf16 where it can."""
     if precision not in HINTS:
         raise EngineError(f"OpenVINO on the CPU computes in fp32 or bf16, not {precision}: use --precision fp32")

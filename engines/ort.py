@@ -23,9 +23,8 @@ RunGraph = Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # what the CUDA provider leaves to the CPU on purpose: arithmetic on shapes, a few integers long
 SHAPE_OPERATORS = frozenset(
-    ("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Cast", "Add", "Sub", "Mul", "Div", "Range", "Reshape",
-     "ConstantOfShape", "Expand", "Where", "Equal", "Constant", "Identity", "Max", "Min", "Mod", "MemcpyToHost",
-     "MemcpyFromHost")
+    ("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Cast", "Add", "Sub", "Mul", "Div", "Mod", "Max",
+     "Min", "Range", "Reshape", "ConstantOfShape", "Expand", "Where", "Equal", "Constant", "Identity")
 )  # fmt: skip
 
 
@@ -97,7 +96,9 @@ def open_session(
     for symbol, value in (fixed or {}).items():
         options.add_free_dimension_override_by_name(symbol, value)
     try:
-        session = runtime.InferenceSession(os.fspath(path), options, providers=[(provider, dict(provider_options or {}))])
+        session = runtime.InferenceSession(
+            os.fspath(path), options, providers=[(provider, dict(provider_options or {}))]
+        )
     except Exception as error:  # onnxruntime's own classes share no base below this one
         first = str(error).splitlines()[0][:300]
         raise ModelError(f"{path}: onnxruntime cannot load it: {first}") from None
@@ -112,16 +113,21 @@ def check_providers(session: Any, provider: str) -> None:
             f"asked for {provider}, onnxruntime runs {session.get_providers()[0]}: "
             "its CUDA or cuDNN libraries are missing or too old, see `zodi doctor`"
         )
-    elsewhere = Counter(
+    misplaced = misplaced_nodes(session, provider)
+    if misplaced:
+        given = ", ".join(f"{count} {kind}" for kind, count in misplaced.items())
+        raise EngineError(f"{provider} cannot run all of the graph, onnxruntime gave to another provider: {given}")
+
+
+def misplaced_nodes(session: Any, provider: str) -> Counter[str]:
+    """How many nodes of which operator were given to another provider, arithmetic on shapes apart."""
+    return Counter(
         node.op_type
         for part in session.get_provider_graph_assignment_info()
         if part.ep_name != provider
         for node in part.get_nodes()
+        if node.op_type not in SHAPE_OPERATORS
     )
-    strange = {kind: count for kind, count in elsewhere.items() if kind not in SHAPE_OPERATORS}
-    if strange:
-        given = ", ".join(f"{count} {kind}" for kind, count in strange.items())
-        raise EngineError(f"{provider} cannot run all of the graph, onnxruntime gave to another provider: {given}")
 
 
 def _import() -> Any:

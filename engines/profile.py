@@ -45,7 +45,9 @@ def make_sizes(size: tuple[int, int], batch: Range, *, static: bool, dims: Model
     for side in size:
         if side < dims.multiple or side % dims.multiple:
             near = max(round(side / dims.multiple), 1) * dims.multiple
-            raise SettingsError(f"image size is {size[0]}x{size[1]}: {side} must be a multiple of {dims.multiple}, e.g. {near}")
+            raise SettingsError(
+                f"image size is {size[0]}x{size[1]}: {side} must be a multiple of {dims.multiple}, e.g. {near}"
+            )
     if static:
         return Sizes(batch, *((side, side, side) for side in size))
     return Sizes(batch, *((dims.multiple, side, 2 * max(size)) for side in size))
@@ -93,7 +95,8 @@ def check_profile(graph: Graph, profile: Profile, sizes: Mapping[str, int], rebu
         if not low <= sizes[symbol] <= high:
             allowed = f"{low}" if low == high else f"{low} to {high}"
             raise SettingsError(
-                f"{graph.name}: {symbol} is {sizes[symbol]}, the bundle is made for {allowed}: export it for that: {rebuild}"
+                f"{graph.name}: {symbol} is {sizes[symbol]}, the bundle is made for {allowed}: "
+                f"export it for that, as it was made with {rebuild}"
             )
 
 

@@ -1,10 +1,12 @@
 """Export a model as a bundle: graph by graph, each freed before its file is opened, what is current left alone."""
 
 import gc
+import importlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ from zodi.engines.bundle import (
 )
 from zodi.engines.components import Components
 from zodi.engines.graphs import build_graphs
-from zodi.engines.ort import open_session, run_on_cpu
 from zodi.engines.profile import Profile, Sizes
 from zodi.errors import ModelError, OutputError
 from zodi.export.onnx_file import EXPORTER, OPSETS, attach_identity, check_structure, write_graph
@@ -93,11 +94,13 @@ def export_bundle(
         )
         traced = sample_inputs(graph, components.info, trace_sizes(graph, profile, step), vocabulary=vocabulary, seed=0)
         path = bundle.path(name)
+        for file in _graph_files(name):
+            (directory / file).unlink(missing_ok=True)  # it may be a hard link, and another bundle's as well
         write_graph(module, graph, list(traced.values()), path, profile=profile, precision=identity["precision"])
         del module
         gc.collect()  # the tracer's records are cyclic, and hold the weights
         check_structure(path, graph, profile, identity["precision"])
-        parity = _file_parity(path, graph, references)
+        parity = _file_parity(path, graph, references, identity["precision"])
         save_references(_parity_path(bundle, name), references)
         attach_identity(path, identity)
         bundle.graphs[name] = {"identity": identity, "parity": parity}
@@ -119,33 +122,41 @@ def check_engine(
         rows = {}
         for graph in graphs(bundle.info.dims):
             references = [
-                Reference({k: v.to(engine.device) for k, v in r.inputs.items()}, r.outputs, r.floor)
+                Reference({k: v.to(engine.device) for k, v in r.inputs.items()}, r.outputs, r.floors)
                 for r in load_references(_parity_path(bundle, graph))
             ]
-            rows[graph] = measure_parity(f"{graph} on {name}", lambda inputs, g=graph: engine.run(g, inputs), references)
+            in_file = bundle.graphs[graph]["identity"]["precision"]
+            executed = engine.precision if bundle.precision == "fp32" else in_file
+            rows[graph] = measure_parity(f"{graph} on {name}", partial(engine.run, graph), references, executed)
         gpu = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else None
-        version = metadata.version({"ort": "onnxruntime"}.get(name, name)) if gpu is None else None
+        version = importlib.import_module({"ort": "onnxruntime"}.get(name, name)).__version__
         return {
             "precision": engine.precision, "device": engine.device.type, "gpu": gpu, "version": version, "parity": rows,
         }  # fmt: skip
 
 
 def copy_bundle(source: Bundle, directory: Path) -> Bundle:
-    """A verified bundle at another place, by hard links where the file system has them; its engines are not copied."""
+    """A verified bundle at another place, weights by hard links where the file system has them; not its engines."""
     copy = Bundle(directory, source.info, source.precision, source.sizes, source.graphs, {}, source.files)
     try:
         for name in source.files:
             target = directory / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            try:
-                os.link(source.directory / name, target)
-            except OSError:
+            if not (name.endswith(".data") and _link(source.directory / name, target)):
                 shutil.copyfile(source.directory / name, target)
     except OSError as error:
         raise OutputError(f"{directory}: cannot be written ({error.strerror}): choose another --bundle") from None
     copy.write()
     return copy
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
 
 
 def trace_sizes(graph: Graph, profile: Profile, step: int) -> dict[str, int]:
@@ -186,13 +197,20 @@ def _keep_current(bundle: Bundle, identities: dict[str, dict[str, Any]]) -> dict
     return reasons
 
 
-def _file_parity(path: Path, graph: Graph, references: list[Reference]) -> list[dict[str, Any]]:
+def _file_parity(path: Path, graph: Graph, references: list[Reference], precision: str) -> list[dict[str, Any]]:
+    """Run a file on the CPU, whatever machine it is for: half precision is rounded there as well, and slower."""
+    if (
+        precision == "bf16"
+    ):  # ONNX Runtime has no kernels for it on the CPU; OpenVINO computes in fp32 between its casts
+        from zodi.engines.openvino import compile_graph, infer
+
+        request = compile_graph(path, "fp32", None)
+        return measure_parity(path.name, lambda inputs: infer(request, inputs, graph), references, precision)
+    from zodi.engines.ort import open_session, run_on_cpu
+
     session = open_session(path, torch.device("cpu"))
-    return measure_parity(
-        path.name,
-        lambda inputs: run_on_cpu(session, inputs, dict.fromkeys((p.name for p in graph.outputs), ())),
-        references,
-    )
+    shapes = {port.name: () for port in graph.outputs}
+    return measure_parity(path.name, lambda inputs: run_on_cpu(session, inputs, shapes), references, precision)
 
 
 def _write_parts(components: Components, bundle: Bundle) -> None:
@@ -227,4 +245,7 @@ def _check_space(components: Components, directory: Path) -> None:
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < need:
-        raise OutputError(f"{directory}: has {free / 2**30:.1f} GiB free, the bundle needs {need / 2**30:.1f}: choose another --bundle")
+        raise OutputError(
+            f"{directory}: has {free / 2**30:.1f} GiB free, the bundle needs {need / 2**30:.1f}: "
+            "choose another --bundle"
+        )

@@ -55,9 +55,7 @@ def spread_error(given: Tensor, expected: Tensor) -> float:
 
 
 @contextmanager
-def _weights_as(
-    module: nn.Module, convert: Callable[[Tensor], Tensor], after: Callable[[Any], Any]
-) -> Iterator[None]:
+def _weights_as(module: nn.Module, convert: Callable[[Tensor], Tensor], after: Callable[[Any], Any]) -> Iterator[None]:
     """Within, every layer's weights are converted while that layer runs, one layer at a time, and its result after."""
     kept: dict[nn.Module, dict[str, Tensor]] = {}
 

@@ -1,9 +1,13 @@
 """Real tiny models and data sets, made on the spot."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+# Tiny models gain nothing from threads, and lose much where other processes want the processors too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -46,6 +50,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.data *= 3.0  # else the layout would hardly matter
     directory = tmp_path_factory.mktemp("models") / "tiny"
     save_model(parts, directory, {"image_size": 32})
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a bundle for batches of 1 to 4 and images of any size; takes most of a minute to make."""
+    from zodi.api import EngineChoice, ExportChoice, ModelChoice, export_engines
+
+    directory = tmp_path_factory.mktemp("bundles") / "tiny"
+    export_engines(
+        ModelChoice(str(tiny_model)),
+        EngineChoice("ort", bundle=directory),
+        sizes=ExportChoice(size=(32, 64), batch=(1, 2, 4), static=False),
+    )
     return directory
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from zodi.bench import BenchChoice as BenchChoice
+from zodi.bench import bench_transfer as bench_transfer
 from zodi.data import Dataset, Sample
 from zodi.domains import Domain
 from zodi.engines import Engine

@@ -87,7 +87,7 @@ def test_refusals(tiny_model):
         open_engine(None, "warp")
     with pytest.raises(EngineError, match="allowed are auto, cpu, cuda"):
         find_device("abacus")
-    with pytest.raises(EngineError, match="has 0 CUDA devices|has . CUDA devices"):
+    with pytest.raises(EngineError, match=r"has \d+ CUDA devices"):
         find_device("cuda:64")
     with pytest.raises(EngineError, match="unknown precision"), open_engine(None, "torch", precision="fp8"):
         pass

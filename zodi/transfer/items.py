@@ -45,7 +45,6 @@ class Item:
     source_size    (height, width) of the source image
     pending        the domains that are still to be made
     attempt        which try it is, from 0
-    judged         the judge's train ids (h, w) on the source, once they are known
     """
 
     sample: Sample
@@ -57,7 +56,6 @@ class Item:
     label_sha256: str
     pending: tuple[str, ...]
     attempt: int = 0
-    judged: Ids | None = None
 
 
 def make_jobs(

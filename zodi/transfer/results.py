@@ -28,6 +28,7 @@ class Result:
 
     seconds             wall time of its batch divided by the batch's images
     note                see `Row`
+    failure             why it is not to be used, found outside the image itself
     verdict             `layout_scores`, and judged, confidence (h, w) the judge's pixels; None without a judge
     """
 
@@ -37,13 +38,16 @@ class Result:
     planes: Planes
     seconds: float = 0.0
     note: str | None = None
+    failure: str | None = None
     verdict: dict[str, Any] | None = None
     judged: Ids | None = None
     confidence: NDArray[np.float32] | None = None
 
     @cached_property
     def problem(self) -> str | None:
-        """Why this cannot be an image, or None."""
+        """Why this is not to be used, or None."""
+        if self.failure is not None:
+            return self.failure
         if not np.isfinite(self.planes).all():
             return "the result is not finite: try --precision fp32"
         if all(plane.min() == plane.max() for plane in self.planes):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -186,10 +185,6 @@ def repaint(transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], batc
     A short batch is filled up with its last image: at a fixed batch size a result does not depend on its neighbours.
     """
     start = time.perf_counter()
-    if transfer.judge is not None and batch[0].judged is None:
-        sources = np.stack([decoded_image(item.image, "rounded") for item in batch])
-        on_source, _ = _judge(transfer.judge, sources, batch_size)
-        batch = [replace(item, judged=ids) for item, ids in zip(batch, on_source, strict=True)]
     note = None if batch_size == transfer.settings.batch else f"batch {batch_size}"
     for job, planes in _decode(transfer, transfer.run, batch, jobs, batch_size):
         results = [
@@ -204,12 +199,7 @@ def repaint(transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], batc
             for i, decoded in zip(spoilt, exact, strict=True):
                 results[i] = replace(results[i], planes=decoded, note="fp32")
         if transfer.judge is not None:
-            images = np.stack([decoded_image(result.planes, transfer.settings.pixels) for result in results])
-            on_result, confidence = _judge(transfer.judge, images, batch_size)
-            results = [
-                _with_verdict(result, ids, sure, transfer.label_set)
-                for result, ids, sure in zip(results, on_result, confidence, strict=True)
-            ]
+            results = judge_results(transfer.judge, results, transfer, batch_size)
         seconds, start = (time.perf_counter() - start) / len(batch), time.perf_counter()
         yield from (replace(result, seconds=seconds) for result in results)
 
@@ -243,14 +233,27 @@ def _decode(
         yield job, decoded[: len(batch)].cpu().numpy()
 
 
-def _judge(judge: Judge, images: NDArray[np.uint8], batch_size: int) -> tuple[Ids, NDArray[np.float32]]:
+def judge_results(judge: Judge, results: Sequence[Result], transfer: Transfer, batch_size: int) -> list[Result]:
+    """The results with the judge's verdict on each; where the judge fails they are failures that say so."""
+    sources = np.stack([decoded_image(result.item.image, "rounded") for result in results])
+    images = np.stack([decoded_image(result.planes, transfer.settings.pixels) for result in results])
+    try:
+        on_source, _ = _ask(judge, sources, batch_size)
+        on_result, confidence = _ask(judge, images, batch_size)
+    except Exception as error:  # a judge is anybody's net: what it raises must not end a run that nobody watches
+        if is_out_of_memory(error):
+            raise
+        transfer.log("judge failed", error=repr(error))
+        return [replace(result, failure=f"the judge failed: {error!r}") for result in results]
+    names = transfer.label_set.names
+    return [
+        replace(result, verdict=layout_scores(before, after, result.item.label, names), judged=after, confidence=sure)
+        for result, before, after, sure in zip(results, on_source, on_result, confidence, strict=True)
+    ]
+
+
+def _ask(judge: Judge, images: NDArray[np.uint8], batch_size: int) -> tuple[Ids, NDArray[np.float32]]:
     """The judge at the run's batch size too, for the same reason as the engine."""
-    short = batch_size - len(images)
-    ids, confidence = judge(np.concatenate([images, np.repeat(images[-1:], short, axis=0)]) if short > 0 else images)
+    short = max(batch_size - len(images), 0)
+    ids, confidence = judge(np.concatenate([images, np.repeat(images[-1:], short, axis=0)]))
     return ids[: len(images)], confidence[: len(images)]
-
-
-def _with_verdict(result: Result, ids: Ids, confidence: NDArray[np.float32], label_set: LabelSet) -> Result:
-    assert result.item.judged is not None
-    verdict: dict[str, Any] = layout_scores(result.item.judged, ids, result.item.label, label_set.names)
-    return replace(result, verdict=verdict, judged=ids, confidence=confidence)

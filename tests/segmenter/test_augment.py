@@ -1,0 +1,83 @@
+"""Augmentation: the crop and flip of image and label agree, colours change within bounds, and seeds decide all."""
+
+import numpy as np
+import pytest
+
+from zodi.segmenter.augment import crop_and_flip, epoch_order, generator, jitter_colours
+from zodi.segmenter.images import normalise, resize_image, resize_label, to_input
+
+
+def test_image_and_label_stay_together():
+    rows, columns = np.mgrid[:20, :30]
+    image = np.stack([rows, columns, rows + columns], axis=2).astype(np.uint8)
+    label = (rows * 7 + columns).astype(np.uint8)
+    flipped = set()
+    corners = set()
+    for index in range(60):
+        part, ids = crop_and_flip(generator(0, 0, index), (image, label), (12, 16))
+        assert part.shape == (12, 16, 3)
+        assert ids.shape == (12, 16)
+        assert np.array_equal((part[..., 0].astype(int) * 7 + part[..., 1]).astype(np.uint8), ids)
+        flipped.add(bool(part[0, 0, 1] > part[0, 1, 1]))
+        corners.add((part[..., 0].min(), part[..., 1].min()))
+    assert flipped == {True, False}
+    assert len(corners) > 30
+    assert {top for top, _ in corners} == set(range(9))  # every row from the first to the last
+
+
+def test_full_size_crop():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    (same,) = crop_and_flip(generator(1, 2, 3), (image,), (3, 4))
+    assert np.array_equal(np.sort(same), np.sort(image))
+
+
+def test_seed_epoch_and_index_each_matter():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    pictures = {
+        jitter_colours(generator(*numbers), image).tobytes() for numbers in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    }
+    assert len(pictures) == 4
+    again = jitter_colours(generator(0, 0, 1), image)
+    assert again.tobytes() in pictures
+
+
+def test_jitter_bounds():
+    grey = np.full((8, 8, 3), 100, np.uint8)
+    levels = [int(jitter_colours(generator(0, 0, i), grey)[0, 0, 0]) for i in range(300)]
+    assert min(levels) >= 50  # only brightness changes a grey image: 0.5 .. 1.5
+    assert max(levels) <= 150
+    assert min(levels) < 60 < 140 < max(levels)
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 200
+    strongest = [int(np.argmax(jitter_colours(generator(0, 0, i), red)[0, 0])) for i in range(200)]
+    assert {0, 1, 2} == set(strongest)  # 0.3 of the circle to either side is past yellow and magenta
+
+
+def test_epoch_order_is_a_permutation_of_its_own():
+    first, second = epoch_order(3, 0, 50), epoch_order(3, 1, 50)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+    assert first == epoch_order(3, 0, 50)
+    assert first != epoch_order(4, 0, 50)
+
+
+def test_resizing():
+    image = np.zeros((4, 8, 3), np.uint8)
+    image[:, 4:] = 200
+    label = (image[..., 0] > 0).astype(np.uint8) * 18
+    assert resize_image(image, (4, 8)) is image
+    assert resize_image(image, (8, 16)).shape == (8, 16, 3)
+    assert set(np.unique(resize_label(label, (3, 5)))) == {0, 18}  # no value between
+    assert len(np.unique(resize_image(image, (8, 16)))) > 2  # Lanczos has
+
+
+def test_normalisation():
+    class Form:
+        mean, std = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
+
+    image = np.zeros((2, 3, 3), np.uint8)
+    image[..., 0], image[..., 1], image[..., 2] = 255, 0, 51
+    tensor = to_input(image, Form())
+    assert tensor.shape == (3, 2, 3)
+    assert tensor[:, 0, 0].tolist() == pytest.approx([1.0, -1.0, 0.2])
+    assert normalise(tensor.new_zeros((2, 3, 4, 4)).byte(), Form()).shape == (2, 3, 4, 4)

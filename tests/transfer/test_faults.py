@@ -1,0 +1,205 @@
+"""What goes wrong in a long run: full memory, spoilt results, a full disk, files that change or cannot be read."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_street
+from PIL import Image
+
+from zodi.api import ModelChoice, run_transfer
+from zodi.data import open_dataset
+from zodi.domains import PRESETS
+from zodi.engines import open_engine
+from zodi.engines.components import load_components
+from zodi.errors import EngineError
+from zodi.transfer.items import make_jobs
+from zodi.transfer.manifest import Manifest, read_rows
+from zodi.transfer.run import Transfer, is_out_of_memory, transfer_dataset
+from zodi.transfer.settings import TransferSettings
+
+NIGHT = PRESETS["night"]
+
+
+def run_with(root, output, model, wrap, *, batch=4, exact=True, judge=None):
+    """A run whose engine is the real one behind `wrap(run)`; `exact` gives it the plain one to fall back to."""
+    components = load_components(str(model))
+    dataset = open_dataset("folder", root)
+    settings = TransferSettings(batch=batch, steps=4)
+    events: list[tuple[str, dict]] = []
+    with (
+        open_engine(components, "torch", device="cpu") as engine,
+        Manifest(output / "manifest.jsonl") as manifest,
+    ):
+        jobs = make_jobs(
+            [NIGHT], {NIGHT.name: "hash"}, settings,
+            run=engine.run, info=components.info, tokenizer=components.tokenizer, device=engine.device,
+        )  # fmt: skip
+        transfer = Transfer(
+            run=wrap(engine.run),
+            info=components.info,
+            device=engine.device,
+            settings=settings,
+            output=output,
+            label_set=dataset.label_set,
+            exact=(lambda: engine.run) if exact else None,
+            judge=judge,
+            log=lambda event, **fields: events.append((event, fields)),
+        )
+        transfer_dataset(
+            transfer, dataset, dataset.samples, jobs, manifest=manifest, rows={}, max_failures=100, workers=2,
+            stopped=lambda: False, on_progress=lambda progress: None,
+        )  # fmt: skip
+    return read_rows(output, {}), events
+
+
+def images(output: Path) -> dict[str, bytes]:
+    return {path.relative_to(output).as_posix(): path.read_bytes() for path in sorted(output.rglob("*.png"))}
+
+
+def fits(limit: int):
+    """An engine whose memory holds no more than `limit` images."""
+
+    def wrap(run):
+        def limited(graph, inputs):
+            if graph == "vae_encoder" and len(inputs["image"]) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return run(graph, inputs)
+
+        return limited
+
+    return wrap
+
+
+def test_full_memory_halves_the_batch_and_marks_the_rows(tiny_model, tmp_path):
+    root = make_street(tmp_path / "in", count=5)
+    rows, events = run_with(root, tmp_path / "out", tiny_model, fits(1))
+    assert {row.status for row in rows.values()} == {"ok"}
+    assert {row.note for row in rows.values()} == {"batch 1"}
+    assert [fields["batch"] for event, fields in events if event == "out of memory"] == [2, 1]
+    run_with(root, tmp_path / "one", tiny_model, lambda run: run, batch=1)
+    assert images(tmp_path / "out") == images(tmp_path / "one")
+    assert len(images(tmp_path / "out")) == 5
+
+
+def test_one_image_that_does_not_fit_ends_the_run(tiny_model, street, tmp_path):
+    with pytest.raises(EngineError, match="out of memory at batch 1"):
+        run_with(street, tmp_path / "out", tiny_model, fits(0))
+
+
+def test_words_for_full_memory():
+    assert is_out_of_memory(RuntimeError("Failed to allocate memory for requested buffer of size 17"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def spoils(change, which):
+    """An engine that spoils the decoded image of one place in the batch, as an overflow in half precision does."""
+
+    def wrap(run):
+        def spoilt(graph, inputs):
+            outputs = run(graph, inputs)
+            if graph == "vae_decoder":
+                outputs["image"] = outputs["image"].clone()
+                change(outputs["image"][which])
+            return outputs
+
+        return spoilt
+
+    return wrap
+
+
+SPOIL = {
+    "not finite": lambda image: image.view(-1)[7:8].fill_(float("nan")),
+    "flat colour": lambda image: image.fill_(-1.0),
+}
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_a_spoilt_result_is_made_again_in_fp32(tiny_model, street, tmp_path, how):
+    rows, _ = run_with(street, tmp_path / "out", tiny_model, spoils(SPOIL[how], 1))
+    assert {row.key: row.note for row in rows.values()} == {"a/0": None, "a/1": "fp32", "a/2": None}
+    run_with(street, tmp_path / "plain", tiny_model, lambda run: run)
+    assert images(tmp_path / "out") == images(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_without_a_way_back_it_is_a_failed_row(tiny_model, street, tmp_path, how):
+    rows, events = run_with(street, tmp_path / "out", tiny_model, spoils(SPOIL[how], 1), exact=False)
+    assert rows["night", "a/1"].status == "failed"
+    assert how in rows["night", "a/1"].error
+    assert ("failed", "a/1") in [(event, fields.get("key")) for event, fields in events]
+    assert set(images(tmp_path / "out")) == {"night/a/0.png", "night/a/2.png"}
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from zodi.cli.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+sys.argv = ["zodi", *{arguments!r}]
+main()
+"""
+
+
+def test_a_full_disk_leaves_no_half_file(cli, tiny_model, tmp_path):
+    """A limit on file size fails a write in its middle, as a full disk does: the images are larger than the limit."""
+    rng = np.random.default_rng(0)
+    root = make_street(tmp_path / "in", count=2)
+    for path in (root / "images").rglob("*.png"):
+        Image.fromarray(rng.integers(0, 256, (48, 96, 3), dtype=np.uint8)).save(path)
+    arguments = ["transfer", "--root", root, "--model", tiny_model, "-o", tmp_path / "out", "--steps", "4"]
+    arguments = [str(a) for a in [*arguments, "--batch", "2", "--output-size", "source"]]
+    code = FULL_DISK.format(limit=8_000, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("zodi: ")]) == 1
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not images(tmp_path / "out")
+    assert cli(*arguments).status == 0
+    assert len(images(tmp_path / "out")) == 2
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 8_000
+
+
+def test_one_per_cent_of_truncated_inputs(tiny_model, tmp_path):
+    root = make_street(tmp_path / "in", count=100, size=(32, 64))
+    for key in (17,):
+        path = root / "images" / "a" / f"{key}.png"
+        path.write_bytes(path.read_bytes()[:-60])
+    result = run_transfer(
+        open_dataset("folder", root), tmp_path / "out", [PRESETS["fog"]], model=ModelChoice(str(tiny_model)),
+        settings=TransferSettings(batch=8, steps=2, strength=0.5),
+    )  # fmt: skip
+    assert (result.progress.done, result.progress.failed) == (99, 1)
+    assert "a/17" in result.progress.failures[0]
+
+
+def test_a_failed_image_is_tried_again_once_it_is_mended(tiny_model, street, tmp_path):
+    dataset, model = open_dataset("folder", street), ModelChoice(str(tiny_model))
+    settings = TransferSettings(batch=2, steps=4)
+    path = street / "images" / "a" / "1.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-60])
+    first = run_transfer(dataset, tmp_path / "out", [NIGHT], model=model, settings=settings).progress
+    path.write_bytes(whole)
+    second = run_transfer(dataset, tmp_path / "out", [NIGHT], model=model, settings=settings).progress
+    assert (first.done, first.failed, second.done, second.skipped, second.failed) == (2, 1, 1, 2, 0)
+
+
+def test_the_log_says_what_happened(tiny_model, street, tmp_path):
+    (street / "images" / "a" / "1.png").write_bytes(b"no image")
+    run_transfer(
+        open_dataset("folder", street), tmp_path / "out", [NIGHT], model=ModelChoice(str(tiny_model)),
+        settings=TransferSettings(batch=2, steps=4), log=tmp_path / "log" / "run.jsonl",
+    )  # fmt: skip
+    events = [json.loads(line) for line in (tmp_path / "log" / "run.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["start", "failed", "end"]
+    assert events[-1]["done"] == 2 and events[1]["key"] == "a/1"

@@ -1,0 +1,77 @@
+"""Write the trained parts as a model directory, in half precision, with a model card."""
+
+import csv
+from pathlib import Path
+
+import torch
+
+from town_model.autoencoder import normalise, open_autoencoder
+from town_model.data import open_scenes
+from town_model.diffusion import open_diffusion
+from town_model.settings import DOMAIN_CYCLE, GUIDANCE, IMAGE_SIZE, WORDINGS, Settings
+from town_model.training import State
+from zodi.engines.components import quiet
+from zodi.errors import OutputError
+from zodi.town.parts import save_model
+
+
+def export(out: Path, settings: Settings, directory: Path) -> None:
+    """Export the moving averages of the last checkpoints; raises OutputError where a stage is missing."""
+    quiet()
+    device = torch.device("cpu")
+    autoencoder = open_autoencoder(out, settings, device)
+    diffusion, parts = open_diffusion(out, settings, device)
+    for state in (autoencoder, diffusion):
+        if state.step == 0:
+            raise OutputError(f"{state.path}: is missing: run --stage {state.path.parent.name} first")
+        state.use_averages()
+    parts["vae"] = autoencoder.modules["vae"]
+    normalise(parts["vae"], out)
+    zodi = {"image_size": IMAGE_SIZE, "guidance": GUIDANCE, "words": list(settings.words)}
+    save_model(parts, directory, zodi, dtype=torch.float16)
+    (directory / "README.md").write_text(model_card(out, settings, autoencoder, diffusion), encoding="utf-8")
+    size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    print(f"export: {directory}, {size / 2**20:.1f} MiB", flush=True)
+
+
+def model_card(out: Path, settings: Settings, autoencoder: State, diffusion: State) -> str:
+    """What the model was trained on, how long, how far, and what it cannot do."""
+    sizes = {
+        name: sum(p.numel() for p in module.parameters()) / 1e6
+        for name, module in {**autoencoder.modules, **diffusion.modules}.items()
+    }
+    captions = "\n".join(f"| {domain} | {'; '.join(wordings)} |" for domain, wordings in WORDINGS.items())
+    return f"""# town: the diffusion model that ships with zodi
+
+A small model in Stable Diffusion's format with a ControlNet inside, trained from scratch by
+`tools/train_town_model.py` on rendered scenes of `zodi.town`. It plays the part that Stable Diffusion plays in the
+method: it has seen every domain, no scene in two of them.
+
+| part | million parameters |
+|---|---|
+{chr(10).join(f"| {name} | {millions:.2f} |" for name, millions in sizes.items())}
+
+- Images of 128x256; {settings.latent_channels} latent channels, {2 ** (len(settings.vae_channels) - 1)} times smaller.
+- Data: {len(open_scenes(out))} scenes, seeds from 2^40 on, in turn {", ".join(DOMAIN_CYCLE)}.
+  The label map in the `cityscapes` control colours is the ControlNet's input.
+- Autoencoder: {autoencoder.step} steps of {settings.autoencoder_batch} half-size crops, later of whole scenes, a
+  quarter as many; the encoder the first {settings.encoder_steps} only; {last(out, "autoencoder")}.
+- Diffusion: {diffusion.step} steps of {settings.diffusion_batch} scenes, noise prediction, min-SNR weights; UNet,
+  ControlNet and text encoder together; {last(out, "diffusion")}.
+- Hardware: a CPU (float32) or one GPU (bfloat16 autocast); Muon and AdamW, moving average of the weights (0.999).
+- {settings.drop:.0%} of the captions were replaced by the negative or the empty one; default guidance {GUIDANCE:g}.
+
+| domain | captions, with and without ", best quality" |
+|---|---|
+{captions}
+
+Limits: it knows the words of `zodi.json` and nothing but this street world; it is no use on photographs. Small objects,
+flakes and lights are softer than in rendered scenes.
+"""
+
+
+def last(out: Path, stage: str) -> str:
+    """The last row of a stage's log, in words."""
+    with (out / stage / "log.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    return ", ".join(f"{key} {float(row[key]):.4f}" for key in row if key not in ("step", "minutes", "rate"))

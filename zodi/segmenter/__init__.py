@@ -1,0 +1,1 @@
+"""Segmenters: nets, checkpoint directories, supervised training, predictions, metrics and evaluation."""

@@ -1,0 +1,213 @@
+"""A segmenter's scores on labelled data sets, each condition for itself, at a scale that is declared."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from zodi.data import Dataset, Sample
+from zodi.errors import DataError, SettingsError
+from zodi.segmenter.checkpoint import Segmenter
+from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label, to_input
+from zodi.segmenter.loading import map_ahead
+from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
+from zodi.segmenter.predict import WHOLE, PredictSettings, predict_scores, resize_scores
+
+Size = tuple[int, int]
+ALL = "all"  # the condition of a row that adds up several
+
+# of one image: the sample, the image and train ids at the size of scoring, and the prediction
+Look = Callable[["Part", Sample, Pixels, Pixels, Pixels], None]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """At which scale a segmenter is scored.
+
+    scale     (height, width) that images are resized to; "source": as they are; None: the checkpoint's size
+    score_at  "scale": labels are resized to the image's scale too, as the paper's evaluation does;
+              "label": scores are enlarged to the label's own size, as the data sets' own evaluations do
+    predict   windows, scales, mirror image
+    batch     images per forward pass, where neighbours have one size
+    """
+
+    scale: Size | Literal["source"] | None = None
+    score_at: Literal["scale", "label"] = "scale"
+    predict: PredictSettings = WHOLE
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        if self.score_at not in ("scale", "label"):
+            raise SettingsError(f"score_at is {self.score_at!r}, allowed are scale, label")
+        if self.batch < 1:
+            raise SettingsError(f"batch is {self.batch}, allowed is 1 or more")
+
+    def declared(self, segmenter: Segmenter) -> str:
+        """The scale in words, e.g. "512x1024" or "512x1024, scored at the label's size"."""
+        size = self.scale or segmenter.info.size
+        text = size if isinstance(size, str) else f"{size[0]}x{size[1]}"
+        text += f", windows {self.predict.window[0]}x{self.predict.window[1]}" if self.predict.window else ""
+        if self.predict.scales != (1.0,):
+            text += f", scales {' '.join(f'{scale:g}' for scale in self.predict.scales)}"
+        text += ", flip" if self.predict.flip else ""
+        return text + (", scored at the label's size" if self.score_at == "label" else "")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that get a row of their own: a data set, or one condition of it."""
+
+    name: str
+    condition: str | None
+    dataset: Dataset
+
+
+@dataclass(frozen=True)
+class Score:
+    """The counts of a part, (C, C), rows = truth, and the number of its images."""
+
+    name: str
+    condition: str | None
+    images: int
+    counts: Counts
+    classes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Fractions 0..1; null for what is absent."""
+        return {
+            "dataset": self.name,
+            "condition": self.condition,
+            "images": self.images,
+            "miou": _number(mean_iou(self.counts)),
+            "pixel_accuracy": _number(pixel_accuracy(self.counts)),
+            "iou": {name: _number(iou) for name, iou in zip(self.classes, class_iou(self.counts), strict=True)},
+        }
+
+
+@torch.inference_mode()
+def evaluate(
+    segmenter: Segmenter,
+    datasets: Sequence[Dataset],
+    settings: EvaluateSettings | None = None,
+    *,
+    workers: int = 2,
+    on_image: Look | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> list[Score]:
+    """One score for each data set; of ACDC one for each condition, and one over all of them.
+
+    segmenter  on the device that it is to run on
+    on_image   called with each image, its truth and its prediction, e.g. to draw them
+
+    Raises DataError for images that cannot be read and for data sets of other classes than the segmenter's.
+    """
+    settings = settings or EvaluateSettings()
+    for dataset in datasets:
+        check_classes(segmenter, dataset)
+    groups = [split_conditions(dataset) for dataset in datasets]
+    total = sum(len(part.dataset.samples) for parts in groups for part in parts)
+    scores: list[Score] = []
+    done = 0
+    for parts in groups:
+        rows: list[Score] = []
+        for part in parts:
+            counts = np.zeros((len(segmenter.info.classes),) * 2, np.int64)
+            for sample, image, truth, prediction in predictions(segmenter, part.dataset, settings, workers=workers):
+                counts += count_confusion(truth, prediction, len(counts), ignore=segmenter.info.ignore)
+                done += 1
+                if on_image is not None:
+                    on_image(part, sample, image, truth, prediction)
+                if on_progress is not None:
+                    on_progress(done, total, part.name)
+            images = len(part.dataset.samples)
+            rows.append(Score(part.name, part.condition, images, counts, segmenter.info.classes))
+        if len(rows) > 1:
+            summed = np.sum([row.counts for row in rows], axis=0)
+            rows.append(replace(rows[0], condition=ALL, images=sum(row.images for row in rows), counts=summed))
+        scores += rows
+    return scores
+
+
+def predictions(
+    segmenter: Segmenter, dataset: Dataset, settings: EvaluateSettings, *, workers: int
+) -> Iterator[tuple[Sample, Pixels, Pixels, Pixels]]:
+    """Sample, image (H, W, 3), train ids (H, W) and predicted train ids (H, W), at the size of scoring, in order."""
+    device = next(segmenter.net.parameters()).device
+    read = map_ahead(lambda s: (s, *read_pair(dataset, s)), dataset.samples, workers, 2 * settings.batch)
+    for items in batches_of_one_size(read, settings.batch):
+        size = _scale(segmenter, settings, items[0][1])
+        scaled = [resize_image(image, size) for _, image, _ in items]
+        images = torch.stack([to_input(image, segmenter.info) for image in scaled]).to(device)
+        scores = predict_scores(segmenter, images, settings.predict)
+        for i, (sample, image, label) in enumerate(items):
+            at_label = settings.score_at == "label"
+            wanted: Size = (label.shape[0], label.shape[1]) if at_label else size
+            ids = resize_scores(scores[i : i + 1], wanted)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            yield sample, image if at_label else scaled[i], resize_label(label, wanted), ids
+
+
+def predict_image(segmenter: Segmenter, image: Pixels, settings: EvaluateSettings) -> Pixels:
+    """Train ids (H, W) of an image (H, W, 3) of any size, at its own size."""
+    device = next(segmenter.net.parameters()).device
+    scaled = resize_image(image, _scale(segmenter, settings, image))
+    scores = predict_scores(segmenter, to_input(scaled, segmenter.info)[None].to(device), settings.predict)
+    ids: Pixels = resize_scores(scores, (image.shape[0], image.shape[1]))[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return ids
+
+
+def batches_of_one_size(
+    items: Iterable[tuple[Sample, Pixels, Pixels]], batch: int
+) -> Iterator[list[tuple[Sample, Pixels, Pixels]]]:
+    """Lists of at most `batch` neighbours whose images have one size."""
+    for _, same in groupby(items, key=lambda item: item[1].shape):
+        while group := [item for item, _ in zip(same, range(batch), strict=False)]:
+            yield group
+
+
+def split_conditions(dataset: Dataset) -> list[Part]:
+    """The parts of a data set that get a row each: the conditions of ACDC, else the data set."""
+    if dataset.name == "acdc" and dataset.condition is None:
+        groups = groupby(dataset.samples, key=lambda sample: sample.key.split("/")[0])
+        return [
+            Part(dataset.name, condition, replace(dataset, samples=tuple(samples), condition=condition))
+            for condition, samples in groups
+        ]
+    return [Part(set_name(dataset), dataset.condition, dataset)]
+
+
+def set_name(dataset: Dataset) -> str:
+    """What a data set is called in results: its layout, or for a folder its own."""
+    if dataset.name != "folder":
+        return dataset.name
+    return dataset.root.resolve().name
+
+
+def check_classes(segmenter: Segmenter, dataset: Dataset) -> None:
+    """Raise DataError unless the label set has exactly the classes of the segmenter, in its order."""
+    if not dataset.samples:
+        raise DataError(f"{dataset.root}: has no images: check --split and --condition")
+    if dataset.label_set.names != segmenter.info.classes:
+        other = next(
+            (
+                f"{b!r} where the model has {a!r}"
+                for a, b in zip(segmenter.info.classes, dataset.label_set.names, strict=False)
+                if a != b
+            ),
+            f"{len(dataset.label_set.names)} classes where the model has {len(segmenter.info.classes)}",
+        )
+        raise DataError(
+            f"{dataset.root}: label set {dataset.label_set.name!r} has {other}: choose a label set or model that fits"
+        )
+
+
+def _scale(segmenter: Segmenter, settings: EvaluateSettings, image: Pixels) -> Size:
+    size = settings.scale or segmenter.info.size
+    return (image.shape[0], image.shape[1]) if isinstance(size, str) else size
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,147 @@
+"""The settings of a training: everything that decides the weights, by recipe, checked once, written to `train.json`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from zodi.errors import SettingsError
+from zodi.segmenter.nets import VOID_LOGIT
+
+Size = tuple[int, int]
+SHORT_SIDE = 512  # images whose short side is longer are made smaller, where no size is given
+MULTIPLE = 32  # of sizes that are not given; every net takes them
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("iteration", "epoch")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a segmenter is trained.
+
+    architecture, encoder, encoder_weights, options  see `zodi.segmenter.nets.build_net`
+    size          (height, width) that images (Lanczos) and labels (nearest) are resized to; None: as they are, but not
+                  larger than a short side of 512, and multiples of 32
+    crop          (height, width) of the random crop; None: three quarters of the size
+    epochs        passes over the data; None where `iterations` is given
+    iterations    optimiser steps in all; None where `epochs` is given
+    batch         images per step, over all processes; an incomplete batch at the end of an epoch is dropped
+    schedule      the learning rate is lr (1 - t)^power, t = share of "iteration"s or of "epoch"s that are done
+    lr_floor      the learning rate is never lower
+    momentum      of SGD
+    ema           decay of the averaged weights that are kept instead of the last; 0: the last are kept
+    jitter        brightness, contrast and saturation in 0.5..1.5, hue +-0.3 of the circle
+    channels_last memory format of images and weights
+    """
+
+    architecture: str = "deeplabv3plus"
+    encoder: str = "resnet50"
+    encoder_weights: str = "imagenet"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    size: Size | None = None
+    crop: Size | None = None
+    epochs: int | None = 100
+    iterations: int | None = None
+    batch: int = 8
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 5e-4
+    momentum: float = 0.9
+    weight_decay: float = 1e-2
+    schedule: Literal["iteration", "epoch"] = "iteration"
+    power: float = 0.9
+    lr_floor: float = 1e-6
+    ema: float = 0.999
+    jitter: bool = True
+    seed: int = 0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.iterations is None):
+            raise SettingsError(
+                f"epochs is {self.epochs} and iterations {self.iterations}: give exactly one of the two"
+            )
+        if self.schedule == "epoch" and self.epochs is None:
+            raise SettingsError("the schedule is per epoch and iterations are given: give epochs instead")
+        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(choices)}")
+        for name in ("epochs", "iterations", "batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 1 or more")
+        if self.lr <= 0:
+            raise SettingsError(f"lr is {self.lr}, it must be above 0")
+        if not 0 <= self.ema < 1:
+            raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")
+
+    def resolved(self, image_size: Size) -> "TrainSettings":
+        """The same with size and crop filled in, for images of (height, width). Raises SettingsError."""
+        size = self.size or default_size(image_size)
+        crop = self.crop or _rounded((0.75 * size[0], 0.75 * size[1]))
+        if crop[0] > size[0] or crop[1] > size[1]:
+            raise SettingsError(f"the crop {_text(crop)} is larger than the size {_text(size)}: make it smaller")
+        return replace(self, size=size, crop=crop)
+
+    def described(self) -> dict[str, Any]:
+        """All fields as JSON holds them, in order."""
+        content = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+
+
+# what each recipe says; options that the user gives come on top
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    # the paper's optimisation and net, to the letter
+    "reference": {
+        "architecture": "deeplabv3plus-original",
+        "encoder": "resnet50",
+        "encoder_weights": "imagenet",
+        "options": {VOID_LOGIT: True},
+        "size": (512, 1024),
+        "crop": (384, 768),
+        "epochs": 100,
+        "batch": 4,
+        "optimizer": "sgd",
+        "lr": 1e-3,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": "epoch",
+        "power": 0.9,
+        "lr_floor": 1e-6,
+        "ema": 0.0,
+        "jitter": True,
+    },
+}
+SGD_DEFAULTS = {"lr": 1e-2, "weight_decay": 1e-4}  # of the default recipe, where the user chooses SGD
+
+
+def make_settings(recipe: str = "default", **given: Any) -> TrainSettings:
+    """The settings of a recipe with some fields replaced; None stands for "not given".
+
+    `iterations` replaces the recipe's epochs. Raises SettingsError.
+    """
+    if recipe not in RECIPES:
+        raise SettingsError(f"unknown recipe {recipe!r}: allowed are {', '.join(RECIPES)}")
+    fields = {key: value for key, value in given.items() if value is not None}
+    if "iterations" in fields and "epochs" not in fields:
+        fields["epochs"] = None
+    base = RECIPES[recipe]
+    if recipe == "default" and fields.get("optimizer") == "sgd":
+        base = SGD_DEFAULTS
+    return TrainSettings(**{**base, **fields})
+
+
+def default_size(image_size: Size) -> Size:
+    """The size that images of (height, width) are trained at where the user gives none."""
+    factor = min(1.0, SHORT_SIDE / min(image_size))
+    return _rounded((factor * image_size[0], factor * image_size[1]))
+
+
+def _rounded(size: tuple[float, float]) -> Size:
+    height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in size)
+    return height, width
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"

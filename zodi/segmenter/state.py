@@ -1,0 +1,166 @@
+"""What a training leaves on disk while it runs, so that a broken run goes on as if nothing had happened.
+
+train.json   settings, data and versions: what a resumed run is compared with
+train.csv    one row per step: step, epoch, lr and the terms of the loss
+state.pt     weights, averages, the optimiser's moments, the number of steps that are done
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zodi.errors import OutputError
+from zodi.files import write_atomic
+from zodi.segmenter.averaging import Averages
+
+SETTINGS = "train.json"
+LOG = "train.csv"
+STATE = "state.pt"
+COMPARED = ("settings", "data")  # parts of train.json that a resumed run must share
+
+
+def open_state(directory: Path, described: Mapping[str, Any], *, restart: bool) -> None:
+    """Take a directory for a training: a new or empty one, or one of the same training; describe it in train.json.
+
+    described  {"settings": {...}, "data": {...}, "versions": {...}}
+    restart    forget what the directory holds of a training
+
+    Raises OutputError where it holds something else, naming the first field that differs.
+    """
+    path = directory / SETTINGS
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory}: is a file: give a folder with -o")
+    if path.is_file() and not restart:
+        _compare(path, described)
+    elif directory.is_dir() and not path.is_file():
+        found = next((p.name for p in sorted(directory.iterdir()) if not p.name.endswith(".tmp")), None)
+        if found is not None:
+            raise OutputError(
+                f"{directory}: holds {found!r} and no {SETTINGS}: it is not a training's, choose another -o"
+            )
+    if restart:
+        for name in (STATE, LOG, "model.json", "model.safetensors"):
+            (directory / name).unlink(missing_ok=True)
+    if restart or not path.is_file():
+        write_atomic(path, (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_state(
+    directory: Path, step: int, net: nn.Module, optimizer: Any, averages: Averages | None, accelerator: Any
+) -> None:
+    """Save the state after `step` steps, as a whole; only the main process does."""
+    if not accelerator.is_main_process:
+        return
+    content = {
+        "step": step,
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "averages": averages.weights if averages else None,
+        "updates": averages.updates if averages else 0,
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+    }
+    path = directory / STATE
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error}): check the permissions and the free space") from None
+
+
+def read_state(directory: Path, net: nn.Module, optimizer: Any, averages: Averages | None, accelerator: Any) -> int:
+    """Load the saved state into net, optimiser and averages; the number of steps done, 0 where nothing was saved.
+
+    Raises OutputError for a damaged file.
+    """
+    path = directory / STATE
+    if not path.is_file():
+        return 0
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        net.load_state_dict(content["net"])
+        optimizer.load_state_dict(content["optimizer"])
+        if averages is not None:
+            for name, tensor in content["averages"].items():
+                averages.weights[name].copy_(tensor)
+            averages.updates = content["updates"]
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(content["scaler"])
+        return int(content["step"])
+    except Exception as error:  # torch raises almost anything for a damaged file
+        reason = " ".join(str(error).split())[:120]
+        raise OutputError(f"{path}: is damaged ({reason}): use --restart or another -o") from None
+
+
+def finish_state(directory: Path) -> None:
+    """Remove the state of a training whose checkpoint is written; train.json and the log stay."""
+    (directory / STATE).unlink(missing_ok=True)
+
+
+class TrainLog:
+    """Rows of train.csv, kept until `flush`; rows of steps that a resumed run does again are dropped."""
+
+    def __init__(self, directory: Path, step: int, *, enabled: bool) -> None:
+        self._path = directory / LOG
+        self._rows: list[tuple[int, int, float, dict[str, Tensor]]] = []
+        self._enabled = enabled
+        if enabled and self._path.is_file():
+            kept: list[list[str]] = []
+            for row in csv.reader(io.StringIO(self._path.read_text(encoding="utf-8"))):
+                if not kept or (row and row[0].isdigit() and int(row[0]) <= step):
+                    kept.append(row)
+            write_atomic(self._path, _csv(kept if step else []))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, step: int, epoch: int, lr: float, terms: dict[str, Tensor]) -> None:
+        """Note a step; nothing is read from the device yet."""
+        self._rows.append((step, epoch, lr, terms))
+
+    def flush(self, accelerator: Any) -> dict[str, float]:
+        """Write the rows, averaged over processes; the means of the terms since the last flush."""
+        names = list(self._rows[0][3])
+        values = torch.stack([torch.stack([terms[name].float() for name in names]) for *_, terms in self._rows])
+        values = accelerator.reduce(values, reduction="mean").cpu()
+        if self._enabled:
+            new = not self._path.is_file() or self._path.stat().st_size == 0
+            rows = [["step", "epoch", "lr", *names]] if new else []
+            for (step, epoch, lr, _), numbers in zip(self._rows, values.tolist(), strict=True):
+                rows.append([str(step), str(epoch), f"{lr:.8g}", *(f"{number:.8g}" for number in numbers)])
+            with self._path.open("ab") as file:
+                file.write(_csv(rows))
+        self._rows.clear()
+        return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+
+
+def _csv(rows: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _compare(path: Path, described: Mapping[str, Any]) -> None:
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        parts = [(there[part], described[part]) for part in COMPARED]
+        differing = [(key, old.get(key), new.get(key)) for old, new in parts for key in {**new, **old}]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path}: is damaged ({error}): use --restart or another -o") from None
+    for key, old, new in differing:
+        if old != json.loads(json.dumps(new)):
+            raise OutputError(
+                f"{path.parent}: holds a training with other settings ({key}: {old!r} there, {new!r} now): "
+                "use --restart to train anew, or another -o"
+            )
