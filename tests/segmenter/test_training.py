@@ -113,7 +113,8 @@ def test_sigkill(data, quick, finished, tmp_path):
         "import sys, json, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path; from zodi.data import open_dataset\n"
         "from zodi.segmenter.settings import TrainSettings; from zodi.segmenter.train import train\n"
-        "settings = TrainSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(sys.argv[3]).items()})\n"
+        "settings = TrainSettings(**{k: tuple(v) if isinstance(v, list) else v "
+        "for k, v in json.loads(sys.argv[3]).items()})\n"
         "step = lambda done, total, note: print(done, flush=True)\n"
         "train(open_dataset(None, Path(sys.argv[1])), Path(sys.argv[2]), settings, device='cpu', save_every=1, "
         "on_progress=step)\n"
@@ -190,7 +191,7 @@ def test_mistakes_are_found_before_the_first_step(data, quick, tmp_path):
         run(data, tmp_path / "a", replace(quick, batch=8))
     with pytest.raises(SettingsError, match="crop 64x64 is larger than the size 48x96"):
         run(data, tmp_path / "b", replace(quick, crop=(64, 64)))
-    with pytest.raises(SettingsError, match="crop 40x64 does not fit .* multiples of 16"):
+    with pytest.raises(SettingsError, match=r"crop 40x64 does not fit .* multiples of 16"):
         run(data, tmp_path / "c", replace(quick, crop=(40, 64)))
     with pytest.raises(EngineError, match="fp16 training needs a GPU"):
         run(data, tmp_path / "d", replace(quick, precision="fp16"))
@@ -199,7 +200,7 @@ def test_mistakes_are_found_before_the_first_step(data, quick, tmp_path):
 
 
 def test_divergence_is_told(data, quick, tmp_path):
-    with pytest.raises(SettingsError, match="the loss is (nan|inf) at step .* lower --lr"):
+    with pytest.raises(SettingsError, match=r"the loss is (nan|inf) at step .* lower --lr"):
         run(data, tmp_path / "out", replace(quick, optimizer="sgd", lr=1e12, epochs=20, ema=0.0))
 
 

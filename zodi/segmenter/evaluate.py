@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -164,7 +164,7 @@ def batches_of_one_size(
 ) -> Iterator[list[tuple[Sample, Pixels, Pixels]]]:
     """Lists of at most `batch` neighbours whose images have one size."""
     for _, same in groupby(items, key=lambda item: item[1].shape):
-        while group := [item for item, _ in zip(same, range(batch), strict=False)]:
+        while group := list(islice(same, batch)):
             yield group
 
 

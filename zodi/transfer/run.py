@@ -131,6 +131,11 @@ def transfer_dataset(
 
         def work(batch: Sequence[Item]) -> None:
             nonlocal batch_size
+            size = batch_size
+            if len(batch) > size:  # full memory has halved it meanwhile
+                for start in range(0, len(batch), size):
+                    work(batch[start : start + size])
+                return
             batch_jobs = [by_domain[name] for name in batch[0].pending]
             try:
                 results = list(repaint(transfer, batch, batch_jobs, batch_size))
@@ -141,8 +146,7 @@ def transfer_dataset(
                     raise EngineError("out of memory at batch 1: use a smaller --image-size or --precision") from None
                 batch_size = (batch_size + 1) // 2
                 transfer.log("out of memory", batch=batch_size)
-                for start in range(0, len(batch), batch_size):
-                    work(batch[start : start + batch_size])
+                work(batch)
                 return
             for result in results:
                 if result.problem is None and result.too_low(settings) and result.item.attempt + 1 < settings.tries:
