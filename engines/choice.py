@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from zodi.engines import installed_engines
 from zodi.engines.devices import find_device
 
-# fastest first; the order on the CPU is measured, see docs/engines.md
+# fastest first, see docs/engines.md for what the order rests on
 CPU_ORDER = ("openvino", "ort", "torch")
 CUDA_ORDER = ("ort", "torch")
 

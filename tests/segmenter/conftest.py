@@ -41,7 +41,7 @@ def tiny() -> dict[str, Any]:
     return dict(TINY)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick() -> TrainSettings:
     """Two epochs of three steps."""
     return make_settings(**TINY, size=(48, 96), crop=(32, 64), epochs=2, batch=2, lr=1e-3, seed=3)

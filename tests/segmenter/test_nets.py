@@ -76,6 +76,7 @@ def test_every_net_keeps_the_protocol(architecture, encoder, options, stride):
         ("refinenet-original", "resnet18", {}, "allowed are resnet50, resnet101, resnet152"),
         ("refinenet-original", "resnet50", {"rates": [1]}, "no option 'rates'"),
         ("unet", "resnet18", {"decoder_width": 3}, "no option 'decoder_width': allowed are .*decoder_channels"),
+        ("unet", "tu-test_efficientnet", {"decoder_width": 3}, "unet cannot be built with .* and options"),
         ("pan", "resnet18", {"encoder_output_stride": 7}, "pan cannot be built"),
     ],
 )

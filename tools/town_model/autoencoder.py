@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from town_model.data import Scenes, open_scenes
+from town_model.optimizer import start_as_identities
 from town_model.settings import DOMAIN_CYCLE, SCALING_FACTOR, SIZE, Settings
 from town_model.training import Clock, State, train
 from zodi.errors import OutputError
@@ -36,9 +37,7 @@ def open_autoencoder(out: Path, settings: Settings, device: torch.device) -> Sta
     )["vae"]
     with torch.no_grad():  # a new posterior is narrow: latents that start as noise would teach the decoder nothing
         vae.quant_conv.bias[settings.latent_channels :] = -4.0
-        for name, parameter in vae.named_parameters():
-            if name.endswith("conv2.weight"):  # residual blocks start as identities
-                parameter.zero_()
+    start_as_identities(vae)
     path = out / "autoencoder" / "checkpoint.pt"
     return State({"vae": vae}, path, rate=settings.autoencoder_rate, device=device)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from town_model.autoencoder import encode_scenes
 from town_model.data import domain_of, open_scenes
+from town_model.optimizer import start_as_identities
 from town_model.settings import NEGATIVE, QUALITY, SCALING_FACTOR, WORDINGS, Settings
 from town_model.training import Clock, State, train
 from zodi.labels import CITYSCAPES_19
@@ -37,6 +38,8 @@ def open_diffusion(out: Path, settings: Settings, device: torch.device) -> tuple
         seed=settings.seed,
     )
     fill_zero_convolutions(parts["controlnet"], seed=settings.seed + 1, scale=0.01)
+    for name in ("unet", "controlnet"):
+        start_as_identities(parts[name])
     modules: dict[str, nn.Module] = {name: parts[name] for name in ("unet", "controlnet", "text_encoder")}
     path = out / "diffusion" / "checkpoint.pt"
     return State(modules, path, rate=settings.diffusion_rate, device=device), parts

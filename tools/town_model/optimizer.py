@@ -52,6 +52,14 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return x if wide else x.T
 
 
+@torch.no_grad()
+def start_as_identities(module: nn.Module) -> None:
+    """Zero the last weights of residual branches: residual, attention and feed-forward blocks pass on what they get."""
+    for name, parameter in module.named_parameters():
+        if name.endswith(("conv2.weight", "to_out.0.weight", "ff.net.2.weight")):
+            parameter.zero_()
+
+
 def make_optimizers(modules: dict[str, nn.Module], rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the networks, AdamW for all else."""
     named = [(f"{name}.{key}", p) for name, module in modules.items() for key, p in module.named_parameters()]

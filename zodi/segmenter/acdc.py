@@ -40,6 +40,10 @@ def write_acdc_zip(
         raise DataError(f"{dataset.root}: is of layout {dataset.name}, the ACDC archive needs --dataset acdc")
     if len(segmenter.info.classes) != dataset.label_set.num_classes:
         raise DataError(f"{dataset.root}: ACDC has 19 classes, the model has {len(segmenter.info.classes)}")
+    names = [sample.image.stem for sample in dataset.samples]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{dataset.root}: two images are called {twice!r}: the server knows each by its name alone")
     temporary = file.with_name(file.name + ".tmp")
     images = map_ahead(lambda s: (s, read_image(s.image)), dataset.samples, workers, 2 * workers)
     try:

@@ -62,7 +62,8 @@ def build_smp(
 
     mean, std = encoder_normalisation(encoder)
     taken = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[architecture]).parameters  # the rest it would swallow
-    unknown = [name for name in options if name not in taken or name in FIXED]
+    # what an architecture does not take goes to the encoder: timm refuses what it does not know, the others swallow it
+    unknown = [n for n in options if n in FIXED or (n not in taken and not encoder.startswith("tu-"))]
     if unknown:
         allowed = ", ".join(name for name, p in taken.items() if name not in FIXED and p.kind != p.VAR_KEYWORD)
         raise ModelError(f"{architecture} has no option {unknown[0]!r}: allowed are {allowed}")

@@ -98,17 +98,25 @@ def train(
         process=accelerator.process_index,
         processes=accelerator.num_processes,
     )
-    weights = fit(
-        built.net,
-        source_loss,
-        batches,
-        settings,
-        output,
-        accelerator,
-        save_every=save_every,
-        on_progress=on_progress if accelerator.is_main_process else None,
-        stopped=stopped,
-    )
+    try:
+        weights = fit(
+            built.net,
+            source_loss,
+            batches,
+            settings,
+            output,
+            accelerator,
+            save_every=save_every,
+            on_progress=on_progress if accelerator.is_main_process else None,
+            stopped=stopped,
+        )
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise SettingsError(
+            f"{settings.architecture} cannot be trained on one image per process and step, its batch norm needs two: "
+            "use a larger --batch"
+        ) from None
     if weights is not None and accelerator.is_main_process:
         save_checkpoint(output, weights, info)
         finish_state(output)

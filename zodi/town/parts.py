@@ -1,4 +1,4 @@
-"""Stable-Diffusion-format models of any size, untrained: what the bundled model is trained from and tests are made on."""
+"""Stable-Diffusion-format models of any size, untrained: what the bundled model starts as, and what tests use."""
 
 import copy
 import json
@@ -114,7 +114,7 @@ def fill_zero_convolutions(controlnet: nn.Module, seed: int, scale: float = 0.2)
 
 
 def build_tokenizer(words: Sequence[str]) -> Any:
-    """A CLIP tokenizer that knows single characters and, as one token each where byte-pair merging allows, the words."""
+    """A CLIP tokenizer of single characters and, as one token each where byte-pair merging allows, the words."""
     import transformers
 
     characters = string.ascii_lowercase + string.digits + ",.-'"
