@@ -17,13 +17,13 @@ from zodi.data import Dataset, Sample
 from zodi.domains import Domain
 from zodi.engines import Engine
 from zodi.errors import DataError, SettingsError, ZodiError
+from zodi.exporting import ExportChoice as ExportChoice
+from zodi.exporting import export_engines as export_engines
+from zodi.exporting import verify_engines as verify_engines
 from zodi.labels import LabelSet
 from zodi.opening import EngineChoice as EngineChoice
-from zodi.opening import ExportChoice as ExportChoice
 from zodi.opening import ModelChoice as ModelChoice
 from zodi.opening import Notify, open_model
-from zodi.opening import export_engines as export_engines
-from zodi.opening import verify_engines as verify_engines
 from zodi.transfer.card import write_card
 from zodi.transfer.items import Item, in_shard, load_item, make_jobs
 from zodi.transfer.log import open_log
