@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+pytestmark = pytest.mark.slow  # a minute, for a tool that users do not run
+
 TOOLS = Path(__file__).parents[2] / "tools"
 SIZES = [
     *("--vae-channels=8,8,8,8", "--unet-channels=8,16", "--groups=4", "--heads=2", "--text-width=16"),

@@ -92,7 +92,7 @@ def fit(
                 if averages is not None:
                     averages.update(inner)
                 log.add(step, epoch, lr, terms)
-                stop = stopped()
+                stop = _agreed(stopped(), accelerator)
                 ends = step == total or step % batches.steps == 0
                 saves = ends or stop or (save_every > 0 and step % save_every == 0)
                 if saves or len(log) >= LOG_STEPS or time.monotonic() - looked > LOG_SECONDS:
@@ -123,6 +123,14 @@ def make_optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optim
 def seed_step(seed: int, step: int, process: int) -> None:
     """Seed torch's generators for one step, so that dropout is the same after a resume."""
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
+
+
+def _agreed(stop: bool, accelerator: Any) -> bool:
+    """Whether any process was asked to stop: all must end after the same step, or the others wait for ever."""
+    if accelerator.num_processes == 1:
+        return stop
+    asked = torch.tensor(float(stop), device=accelerator.device)
+    return bool(accelerator.reduce(asked, reduction="sum").item() > 0)
 
 
 def _to_device(batch: Batch, settings: TrainSettings, accelerator: Any) -> Batch:

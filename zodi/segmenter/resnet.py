@@ -1,6 +1,6 @@
 """The ResNet that the original's nets stand on: torchvision's, without dilation (output stride 32), stage by stage."""
 
-from typing import cast
+from typing import Any, cast
 
 import torchvision
 from torch import Tensor, nn
@@ -15,9 +15,15 @@ class ResNetStages(nn.Module):
     def __init__(self, name: str, *, imagenet: bool) -> None:
         """`name` is one of RESNETS; `imagenet` loads torchvision's IMAGENET1K_V1 weights, from its cache or the net."""
         super().__init__()
-        net = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if imagenet else None)
-        self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
-        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        net: Any = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if imagenet else None)
+        self.conv1: nn.Module = net.conv1
+        self.bn1: nn.Module = net.bn1
+        self.relu: nn.Module = net.relu
+        self.maxpool: nn.Module = net.maxpool
+        self.layer1: nn.Module = net.layer1
+        self.layer2: nn.Module = net.layer2
+        self.layer3: nn.Module = net.layer3
+        self.layer4: nn.Module = net.layer4
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images (B, 3, H, W), normalised, to features (B, CHANNELS[i], H/4, W/4), H/8, H/16 and H/32."""

@@ -30,8 +30,11 @@ class TrainSettings:
     schedule      the learning rate is lr (1 - t)^power, t = share of "iteration"s or of "epoch"s that are done
     lr_floor      the learning rate is never lower
     momentum      of SGD
+    weight_decay  of all parameters
     ema           decay of the averaged weights that are kept instead of the last; 0: the last are kept
     jitter        brightness, contrast and saturation in 0.5..1.5, hue +-0.3 of the circle
+    seed          of first weights, order, augmentation and dropout
+    precision     "fp32", or mixed: "bf16", "fp16"
     channels_last memory format of images and weights
     """
 

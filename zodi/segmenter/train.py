@@ -156,7 +156,7 @@ def make_accelerator(settings: TrainSettings, device: str) -> Any:
 
 def describe(dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
     """What train.json says of a training: settings and data decide the weights, versions are for the record."""
-    keys = "\n".join(sample.key for sample in dataset.samples)
+    files = "\n".join(f"{s.key} {_bytes(s.image)} {_bytes(s.label)}" for s in dataset.samples)
     names = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "accelerate", "pillow", "numpy")
     return {
         "settings": settings.described(),
@@ -164,11 +164,19 @@ def describe(dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
             "label_set": dataset.label_set.name,
             "classes": list(dataset.label_set.names),
             "images": len(dataset.samples),
-            "keys_sha256": hashlib.sha256(keys.encode()).hexdigest(),
+            "files_sha256": hashlib.sha256(files.encode()).hexdigest(),
         },
         "versions": {"zodi": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in names},
     }
+
+
+def _bytes(path: Path | None) -> int:
+    """The size of a file: a cheap sign of other content under the same name."""
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
 
 
 def _image_size(dataset: Dataset) -> tuple[int, int]:
