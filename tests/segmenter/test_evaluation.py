@@ -17,7 +17,7 @@ from zodi.errors import DataError, SettingsError
 from zodi.labels import CITYSCAPES_19
 from zodi.segmenter.acdc import write_acdc_zip
 from zodi.segmenter.checkpoint import Segmenter, load_checkpoint, read_info
-from zodi.segmenter.evaluate import EvaluateSettings, evaluate, predict_image
+from zodi.segmenter.evaluate import EvaluateSettings, distinguish, evaluate, predict_image, split_conditions
 from zodi.segmenter.images import resize_image, resize_label, to_input
 from zodi.segmenter.metrics import count_confusion, mean_iou
 from zodi.segmenter.predict import PredictSettings, predict_scores
@@ -236,3 +236,13 @@ def test_acdc_archive_of_another_data_set(by_colour, tmp_path):
     with pytest.raises(DataError, match="19 classes, the model has 11"):
         write_acdc_zip(eleven, acdc, tmp_path / "x.zip", EvaluateSettings())
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_two_sets_of_one_name_are_told_apart(tmp_path):
+    roots = [make_street(tmp_path / name, count=1) for name in ("day/town", "night/town", "other")]
+    groups = [split_conditions(open_dataset(None, root)) for root in roots]
+    distinguish(groups)
+    assert [part.name for parts in groups for part in parts] == ["town-1", "town-2", "other"]
+    camvid = [split_conditions(replace(open_dataset(None, root), name="camvid")) for root in roots[1:]]
+    distinguish(camvid)
+    assert [part.name for parts in camvid for part in parts] == ["camvid-town", "camvid-other"]

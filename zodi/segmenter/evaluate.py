@@ -109,6 +109,7 @@ def evaluate(
     for dataset in datasets:
         check_classes(segmenter, dataset)
     groups = [split_conditions(dataset) for dataset in datasets]
+    distinguish(groups)
     total = sum(len(part.dataset.samples) for parts in groups for part in parts)
     scores: list[Score] = []
     done = 0
@@ -177,6 +178,17 @@ def split_conditions(dataset: Dataset) -> list[Part]:
             for condition, samples in groups
         ]
     return [Part(set_name(dataset), dataset.condition, dataset)]
+
+
+def distinguish(groups: list[list[Part]]) -> None:
+    """Add the name of its folder, else a number, to each data set that would be called as another is."""
+    called = [(parts[0].name, parts[0].condition) for parts in groups]
+    for number, parts in enumerate(groups):
+        name, folder = parts[0].name, parts[0].dataset.root.resolve().name
+        if called.count(called[number]) > 1:
+            same = [g[0].dataset.root.resolve().name for g in groups].count(folder) > 1
+            name = f"{name}-{number + 1}" if same else f"{name}-{folder}"
+            groups[number] = [replace(part, name=name) for part in parts]
 
 
 def set_name(dataset: Dataset) -> str:
