@@ -4,20 +4,11 @@ from pathlib import Path
 
 import click
 
-from zodi.cli.options import json_option, write_json
+from zodi.cli.options import json_option, model_options, write_json
 
 
 @click.command("export-engines")
-@click.option(
-    "--model",
-    default="town",
-    show_default=True,
-    metavar="town|HUB|DIR",
-    help="Diffusion model: the bundled one, a hub id, or a directory in diffusers format.",
-)
-@click.option("--controlnet", metavar="HUB|DIR", help="ControlNet for segmentation maps. [default: inside the model]")
-@click.option("--variant", metavar="NAME", help="Variant of the model's weight files, e.g. non_ema.")
-@click.option("--revision", metavar="REV", help="Branch, tag or commit of the model's hub repository.")
+@model_options
 @click.option(
     "--engine",
     default="auto",

@@ -59,6 +59,25 @@ def dataset_options(command: Command) -> Command:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
+def model_options(command: Command) -> Command:
+    """`--model --controlnet --variant --revision`: which diffusion model."""
+    options = [
+        click.option(
+            "--model",
+            default="town",
+            show_default=True,
+            metavar="town|HUB|DIR",
+            help="Diffusion model: the bundled one, a hub id, or a directory in diffusers format.",
+        ),
+        click.option(
+            "--controlnet", metavar="HUB|DIR", help="ControlNet for segmentation maps. [default: inside the model]"
+        ),
+        click.option("--variant", metavar="NAME", help="Variant of the model's weight files, e.g. non_ema."),
+        click.option("--revision", metavar="REV", help="Branch, tag or commit of the model's hub repository."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
 def json_option(command: Command) -> Command:
     """`--json FILE|-`: the same content as on screen, as one JSON object."""
     return click.option(

@@ -6,9 +6,7 @@ from typing import Any
 
 import click
 
-from zodi.cli.options import Shard, dataset_options, json_option, need, write_json
-
-MODEL = "town"
+from zodi.cli.options import Shard, dataset_options, json_option, model_options, need, write_json
 
 
 @click.group("transfer", invoke_without_command=True)
@@ -29,16 +27,7 @@ MODEL = "town"
     metavar="NAME|FILE.toml",
     help="night, snow, rain, fog, game, or your own; may be repeated. [default: night]",
 )
-@click.option(
-    "--model",
-    default=MODEL,
-    show_default=True,
-    metavar="town|HUB|DIR",
-    help="Diffusion model: the bundled one, a hub id, or a directory in diffusers format.",
-)
-@click.option("--controlnet", metavar="HUB|DIR", help="ControlNet for segmentation maps. [default: inside the model]")
-@click.option("--variant", metavar="NAME", help="Variant of the model's weight files, e.g. non_ema.")
-@click.option("--revision", metavar="REV", help="Branch, tag or commit of the model's hub repository.")
+@model_options
 @click.option(
     "--engine",
     default="torch",

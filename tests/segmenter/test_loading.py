@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from zodi.ahead import map_ahead
 from zodi.data import open_dataset
 from zodi.errors import DataError
 from zodi.segmenter import loading
-from zodi.segmenter.loading import SourceBatches, map_ahead
+from zodi.segmenter.loading import SourceBatches
 
 
 class Form:

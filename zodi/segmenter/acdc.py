@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from zodi.ahead import map_ahead
 from zodi.data import Dataset, read_image
 from zodi.errors import DataError, OutputError
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.evaluate import EvaluateSettings, predict_image
-from zodi.segmenter.loading import map_ahead
 
 FOLDER = "labelTrainIds"
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
 from zodi.errors import DataError, SettingsError
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label, to_input
-from zodi.segmenter.loading import map_ahead
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
 from zodi.segmenter.predict import WHOLE, PredictSettings, predict_scores, resize_scores
 

@@ -1,14 +1,12 @@
 """Training batches: decoded once where memory allows, augmented by threads, in an order that depends only on seeds."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import torch
 
+from zodi.ahead import map_ahead
 from zodi.data import Dataset
 from zodi.segmenter.augment import crop_and_flip, epoch_order, generator, jitter_colours
 from zodi.segmenter.images import InputForm, Pixels, read_pair, resize_image, resize_label, to_input
@@ -17,9 +15,6 @@ from zodi.segmenter.settings import TrainSettings
 
 AHEAD = 3  # batches that are prepared while the net works
 CACHE_BYTES = 2 * 2**30  # resized images and labels that are kept in memory, for each process
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class SourceBatches:
@@ -75,22 +70,3 @@ class SourceBatches:
         if self._cache is not None:
             self._cache[index] = pair
         return pair
-
-
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int) -> Iterator[Result]:
-    """`map(function, items)` in order, computed by `workers` threads, never more than `ahead` results before use.
-
-    An error of the function is raised where its result would have come; later items are then not computed.
-    """
-    with ThreadPoolExecutor(workers, "prepare") as pool:
-        pending: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= max(ahead, 1):
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

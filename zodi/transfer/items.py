@@ -1,12 +1,10 @@
 """What goes into a batch: images read ahead of the engine, and the domains each still has to be transferred to."""
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +18,6 @@ from zodi.transfer.images import Planes, control_image, control_planes, resize_l
 from zodi.transfer.manifest import Row, file_sha256
 from zodi.transfer.pipeline import Run, Sampling, encode_text, tokenize
 from zodi.transfer.settings import TransferSettings
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -132,21 +127,6 @@ def mask_path(output: Path, domain: str, key: str) -> Path:
 def in_shard(key: str, shard: tuple[int, int]) -> bool:
     """Whether an image belongs to shard (i, n): sha256 of its key modulo n."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest(), "big") % shard[1] == shard[0]
-
-
-def map_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], values: Iterable[T], ahead: int) -> Iterator[R]:
-    """Like `pool.map`, but never more than `ahead` results wait to be taken."""
-    waiting: deque[Future[R]] = deque()
-    try:
-        for value in values:
-            waiting.append(pool.submit(function, value))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _is_done(row: Row | None, job: Job, output: Path, source_sha256: str, label_sha256: str) -> bool:

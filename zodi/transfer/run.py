@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
 from zodi.errors import DataError, EngineError
 from zodi.labels import Ids, LabelSet
 from zodi.model import ModelInfo
 from zodi.transfer.images import Planes, decoded_image
-from zodi.transfer.items import Item, Job, load_item, map_ahead
+from zodi.transfer.items import Item, Job, load_item
 from zodi.transfer.manifest import Manifest, Row
 from zodi.transfer.pipeline import Run, encode_images, image_seed, transfer_encoded
 from zodi.transfer.quality import Judge, layout_scores
@@ -119,7 +121,8 @@ def transfer_dataset(
             dataset, sample, jobs, output=transfer.output, rows=rows, info=transfer.info, settings=settings
         )
 
-    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
+    loading = map_ahead(load, samples, workers, ahead=2 * settings.batch)
+    with closing(loading) as loaded_items, ThreadPoolExecutor(workers) as writers:
         # images of one size that lack the same domains go together
         batches: dict[tuple[object, ...], list[Item]] = {}
 
@@ -157,7 +160,6 @@ def transfer_dataset(
                     writing.append(writers.submit(write_result, result, settings, transfer.label_set, transfer.output))
             record_written(keep=2 * settings.batch * len(jobs))
 
-        loaded_items = map_ahead(readers, load, samples, ahead=2 * settings.batch)
         try:
             for sample, loaded in zip(samples, loaded_items, strict=True):
                 if stopped():

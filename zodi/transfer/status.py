@@ -1,15 +1,15 @@
 """What has become of a run: counts and scores from its manifests, and every file against its row."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from zodi.ahead import map_ahead
 from zodi.errors import OutputError
-from zodi.transfer.items import map_ahead, result_path
+from zodi.transfer.items import result_path
 from zodi.transfer.manifest import Row, file_sha256, read_rows
 from zodi.transfer.quality import summarise
 from zodi.transfer.settings import RUN_FILE, read_run
@@ -66,10 +66,9 @@ def verify_transfer(
     _, rows = _read(output)
     written = [row for row in rows.values() if row.status != "failed"]
     problems: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for done, problem in enumerate(map_ahead(pool, lambda row: _check(output, row), written, 64), start=1):
-            problems += [problem] if problem else []
-            on_progress(done, len(written))
+    for done, problem in enumerate(map_ahead(lambda row: _check(output, row), written, workers, 64), start=1):
+        problems += [problem] if problem else []
+        on_progress(done, len(written))
     expected = {_path(output, row) for row in written}
     for folder in {path.parent for path in expected} | {output}:
         for path in folder.iterdir():
