@@ -3,12 +3,13 @@
 import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zodi.errors import EngineError
+
+if TYPE_CHECKING:  # exported segmenters run where there is no PyTorch, see `zodi.engines.segmenters`
+    import torch
+    from torch import Tensor
 
 ENGINES: dict[str, str] = {  # name -> module with `open_engine`
     "torch": "zodi.engines.torch",
@@ -26,9 +27,9 @@ class Engine(Protocol):
 
     name: str
     precision: str
-    device: torch.device
+    device: "torch.device"
 
-    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+    def run(self, graph: str, inputs: "Mapping[str, Tensor]") -> "dict[str, Tensor]": ...
 
 
 def open_engine(

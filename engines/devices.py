@@ -1,14 +1,18 @@
 """Where engines run: devices by name, and how many CPU threads they may use."""
 
 import os
-
-import torch
+from typing import TYPE_CHECKING
 
 from zodi.errors import EngineError
 
+if TYPE_CHECKING:
+    import torch
 
-def find_device(name: str) -> torch.device:
+
+def find_device(name: str) -> "torch.device":
     """The torch device for "auto", "cpu", "cuda" or "cuda:N"; EngineError where it is not there."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zodi.engines.ort import RunGraph, Shapes, open_session
+from zodi.engines.ort import RunGraph, Shapes
+from zodi.engines.ort_session import open_session
 from zodi.engines.profile import Profile
 from zodi.ports import Graph
 
@@ -24,9 +25,9 @@ def bind_graph(path: Path, device: torch.device, profile: Profile, graph: Graph)
     """
     options = {"device_id": str(device.index or 0), "use_tf32": "0"}
     if any(low != high for symbol, (low, _, high) in profile.items() if symbol != "batch"):
-        return partial(run_bound, open_session(path, device, provider_options=options))
+        return partial(run_bound, open_session(path, "cuda", provider_options=options))
     fixed = {symbol: high for symbol, (_, _, high) in profile.items()}
-    session = open_session(path, device, provider_options=options | {"enable_cuda_graph": "1"}, fixed=fixed)
+    session = open_session(path, "cuda", provider_options=options | {"enable_cuda_graph": "1"}, fixed=fixed)
     return CapturedGraph(session, device, fixed, graph)
 
 

@@ -202,13 +202,15 @@ def _file_parity(path: Path, graph: Graph, references: list[Reference], precisio
     if (
         precision == "bf16"
     ):  # ONNX Runtime has no kernels for it on the CPU; OpenVINO computes in fp32 between its casts
-        from zodi.engines.openvino import compile_graph, infer
+        from zodi.engines.openvino import infer
+        from zodi.engines.openvino_model import compile_graph
 
         request = compile_graph(path, "fp32", None)
         return measure_parity(path.name, lambda inputs: infer(request, inputs, graph), references, precision)
-    from zodi.engines.ort import open_session, run_on_cpu
+    from zodi.engines.ort import run_on_cpu
+    from zodi.engines.ort_session import open_session
 
-    session = open_session(path, torch.device("cpu"))
+    session = open_session(path)
     shapes = {port.name: () for port in graph.outputs}
     return measure_parity(path.name, lambda inputs: run_on_cpu(session, inputs, shapes), references, precision)
 

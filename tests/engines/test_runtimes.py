@@ -7,8 +7,8 @@ from zodi.engines import open_engine
 from zodi.engines.bundle import open_bundle
 from zodi.engines.choice import choose_engine
 from zodi.engines.diagnosis import cpu_has_bf16
-from zodi.engines.openvino import compile_graph, executed_precisions
-from zodi.engines.ort import check_providers, misplaced_nodes, open_session
+from zodi.engines.openvino_model import compile_graph, executed_precisions
+from zodi.engines.ort_session import check_providers, misplaced_nodes, open_session
 from zodi.errors import EngineError, ModelError, SettingsError
 
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
@@ -23,11 +23,11 @@ def bundle(tiny_bundle):
 @no_cuda
 def test_onnxruntime_without_the_provider_is_an_error(bundle):
     with pytest.raises(EngineError, match=r"has no CUDAExecutionProvider.*zodi\[gpu\]"):
-        open_session(bundle.path("control_hint"), torch.device("cuda"))
+        open_session(bundle.path("control_hint"), "cuda")
 
 
 def test_the_provider_is_checked_node_by_node(bundle):
-    session = open_session(bundle.path("control_hint"), torch.device("cpu"))
+    session = open_session(bundle.path("control_hint"))
     check_providers(session, "CPUExecutionProvider")
     assert not misplaced_nodes(session, "CPUExecutionProvider")
     assert misplaced_nodes(session, "CUDAExecutionProvider")["Conv"] == 8
@@ -46,7 +46,7 @@ def test_onnxruntime_on_cuda(bundle, graph):
 def test_a_file_that_is_no_graph(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"not a graph")
     with pytest.raises(ModelError, match=r"x\.onnx: onnxruntime cannot load it"):
-        open_session(tmp_path / "x.onnx", torch.device("cpu"))
+        open_session(tmp_path / "x.onnx")
     with pytest.raises(ModelError, match=r"x\.onnx: openvino cannot load it"):
         compile_graph(tmp_path / "x.onnx", "fp32", None)
 

@@ -1,14 +1,15 @@
 """From a sample on disk to arrays at a size, and from arrays to what a net takes."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from zodi.data import Dataset, Sample, check_pair, read_image, read_train_ids
+
+if TYPE_CHECKING:  # sizes of images are also changed where there is no PyTorch
+    from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 
@@ -43,13 +44,17 @@ def resize_label(label: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
-def to_input(image: Pixels, form: InputForm) -> Tensor:
+def to_input(image: Pixels, form: InputForm) -> "Tensor":
     """(H, W, 3) uint8 to float32 (3, H, W), normalised."""
+    import torch
+
     return normalise(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), form)
 
 
-def normalise(image: Tensor, form: InputForm) -> Tensor:
+def normalise(image: "Tensor", form: InputForm) -> "Tensor":
     """uint8 (..., 3, H, W) to float32 of the same shape: (x / 255 - mean) / std."""
+    import torch
+
     mean = torch.tensor(form.mean, device=image.device).view(3, 1, 1)
     std = torch.tensor(form.std, device=image.device).view(3, 1, 1)
     return (image.float() / 255 - mean) / std

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zodi.errors import ModelError
 from zodi.segmenter.deeplab import DeepLabV3PlusOriginal
+from zodi.segmenter.info import VOID_LOGIT as VOID_LOGIT
 from zodi.segmenter.protocol import SegmenterNet
 from zodi.segmenter.refinenet import RefineNetOriginal
 from zodi.segmenter.resnet import RESNETS, ResNetStages
@@ -24,7 +25,6 @@ ORIGINALS: dict[str, Callable[[ResNetStages, int], nn.Module]] = {
     "deeplabv3plus-original": DeepLabV3PlusOriginal,
     "refinenet-original": RefineNetOriginal,
 }
-VOID_LOGIT = "void_logit"  # the option that adds a logit that no pixel is ever trained towards, as the original has
 
 # top-level parts of classifiers that weight files hold and encoders lack
 CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.", "conv_head.", "bn2.")
