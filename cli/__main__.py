@@ -9,13 +9,16 @@ from zodi import __version__
 from zodi.errors import ZodiError
 
 COMMANDS: dict[str, tuple[str, str]] = {  # name -> (module, the line that `zodi --help` shows)
-    "adapt": ("zodi.cli.adapt", "Train a segmenter."),
+    "adapt": ("zodi.cli.adapt", "Train a segmenter on source and synthetic images."),
     "bench": ("zodi.cli.bench", "Measure engines beside what there was before."),
     "data": ("zodi.cli.data", "Check data sets and make them."),
     "doctor": ("zodi.cli.doctor", "Show what is installed, what this machine can do, and what is missing."),
     "engines": ("zodi.cli.engines", "Look into the files that engines run from."),
+    "estimate": ("zodi.cli.estimate", "Estimate a segmenter's score in a domain without images."),
     "evaluate": ("zodi.cli.evaluate", "Score a segmenter on labelled images."),
     "export-engines": ("zodi.cli.export_engines", "Make the files that ONNX Runtime and OpenVINO run from."),
+    "export-segmenter": ("zodi.cli.export_segmenter", "Make a segmenter a file that runs without PyTorch."),
+    "predict": ("zodi.cli.predict", "Segment images with a checkpoint or an exported file."),
     "transfer": ("zodi.cli.transfer", "Repaint labelled images into another domain."),
 }
 

@@ -1,4 +1,4 @@
-"""`zodi adapt`: train a segmenter."""
+"""`zodi adapt`: train a segmenter on source and synthetic images."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from zodi.cli.config_file import config_option, write_config
 from zodi.cli.options import Size, dataset_options, json_option, need, write_json
 
 
@@ -28,10 +29,54 @@ class NetOption(click.ParamType[tuple[str, Any]]):
 
 
 @click.command("adapt")
+@config_option
 @click.option(
     "--source", type=click.Path(path_type=Path), metavar="DIR", help="The labelled data set to train on; as --root."
 )
 @dataset_options
+@click.option(
+    "--synthetic",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="What zodi transfer made of the source: OUT for all its domains or OUT/DOMAIN; may be repeated.",
+)
+@click.option(
+    "--baseline",
+    type=click.Choice(["source-only", "augment"]),
+    help="Train without synthetic images for comparison, with the same steps and images per step.",
+)
+@click.option(
+    "--similarity",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Weight of the cosine similarity of a pair's features.",
+)
+@click.option(
+    "--validate",
+    type=click.Choice(["source", "synthetic"]),
+    help="Keep images out of training and score them, or their synthetic partners, after each epoch.",
+)
+@click.option(
+    "--holdout", default=0.1, show_default=True, type=float, metavar="SHARE", help="How many --validate keeps out."
+)
+@click.option(
+    "--selection",
+    default="last",
+    show_default=True,
+    type=click.Choice(["last", "synthetic-val"]),
+    help="Keep the last weights, or those that score best with --validate synthetic.",
+)
+@click.option(
+    "--oracle",
+    multiple=True,
+    metavar="[LAYOUT=]DIR",
+    help="Score the finished segmenter on a labelled target data set; reported, never used to choose weights.",
+)
+@click.option(
+    "--init", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="First weights, of the same net and classes."
+)
 @click.option(
     "-o",
     "--output",
@@ -72,16 +117,23 @@ class NetOption(click.ParamType[tuple[str, Any]]):
 @click.option("--crop", type=Size(), help="Random crop of the resized image. [default: three quarters of the size]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the data. [default: 100]")
 @click.option("--iterations", type=click.IntRange(1), help="Optimiser steps, instead of epochs.")
-@click.option("--batch", type=click.IntRange(1), help="Images per step. [default: 8, reference 4]")
+@click.option("--batch", type=click.IntRange(1), help="Images, or pairs, per step. [default: 8, reference 4]")
+@click.option("--accumulate", type=click.IntRange(1), help="Parts of a step, one after the other. [default: 1]")
 @click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), help="[default: adamw, reference sgd]")
 @click.option("--lr", type=float, help="First learning rate. [default: 5e-4 for adamw, 1e-2 for sgd, reference 1e-3]")
 @click.option("--weight-decay", type=float, help="[default: 1e-2 for adamw, 1e-4 for sgd]")
 @click.option("--ema", type=float, metavar="DECAY", help="Decay of averaged weights, 0: off. [default: 0.999]")
 @click.option("--jitter/--no-jitter", default=None, help="Random brightness, contrast, saturation and hue.")
+@click.option("--blur/--no-blur", default=None, help="Blur half of the images.")
+@click.option("--cutout/--no-cutout", default=None, help="Cut a rectangle out of half of the pairs.")
 @click.option("--seed", type=click.IntRange(0), help="[default: 0]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="[default: fp32]")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that prepare images.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep decoded images there. [default: in memory]"
+)
+@click.option("--tracker", metavar="NAME", help="Tell accelerate's tracker of each step, e.g. tensorboard.")
 @click.option(
     "--save-every",
     default=0,
@@ -100,52 +152,74 @@ def command(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    synthetic: tuple[Path, ...],
+    baseline: str | None,
+    similarity: float,
+    validate: str | None,
+    holdout: float,
+    selection: str,
+    oracle: tuple[str, ...],
     output: Path,
     recipe: str,
     options: tuple[tuple[str, Any], ...],
     device: str,
-    workers: int,
-    save_every: int,
     restart: bool,
     json_file: str | None,
     **fields: Any,
 ) -> None:
-    """Train a segmenter on labelled images, and write a checkpoint that `zodi evaluate` takes.
+    """Train a segmenter on labelled images and on what zodi transfer made of them, for domains without images.
 
-    A broken training goes on where it stopped when the same command is given again. On several GPUs:
-    accelerate launch --module zodi.cli adapt ...
+    The checkpoint is what `zodi evaluate` and `zodi export-segmenter` take. Without --synthetic and --baseline it is a
+    plain training on the source. A broken training goes on where it stopped when the same command is given again. On
+    several GPUs: accelerate launch --module zodi.cli adapt ...
     """
     if source is not None and root is not None:
         raise click.UsageError("--source and --root are the same: give one of them")
     directory = need(source or root, "--source")
 
+    from zodi.adapt.settings import AdaptSettings
+    from zodi.api import run_adapt
+    from zodi.cli.evaluate import open_places, print_table
     from zodi.cli.progress import progress
     from zodi.data import open_dataset
     from zodi.segmenter.settings import RECIPES, make_settings
-    from zodi.segmenter.train import train
     from zodi.transfer.signals import stop_on_signals
 
+    running = {name: fields.pop(name) for name in ("init", "workers", "cache", "save_every", "tracker")}
     net_options = RECIPES[recipe].get("options", {}) | dict(options)
     settings = make_settings(recipe, options=net_options, **fields)
-    opened = open_dataset(dataset, directory, split=split, condition=condition, labels=labels, label_set=label_set)
+    reading: dict[str, Any] = {"split": split, "condition": condition, "labels": labels, "label_set": label_set}
+    opened = open_dataset(dataset, directory, **reading)
+    targets = open_places(oracle, {"dataset": dataset, "root": None, **reading, "split": None})
+    adapting = None
+    if synthetic or baseline:
+        adapting = AdaptSettings(similarity, baseline, validate, holdout, selection)  # type: ignore[arg-type]
+    elif validate:
+        raise click.UsageError("--validate needs --synthetic or --baseline")
     with progress(f"train on {len(opened.samples)} images") as update, stop_on_signals() as stopped:
-        result = train(
+        result = run_adapt(
             opened,
             output,
             settings,
+            synthetic=synthetic,
+            adapting=adapting,
+            targets=targets,
             device=device,
-            workers=workers,
-            save_every=save_every,
             restart=restart,
             on_progress=update,
             stopped=stopped,
+            **running,
         )
+    write_config(output / "config.toml")
     click.echo(
         f"{result.steps} steps, {result.seconds:.1f} s: {output}"
         if result.finished
         else "interrupted; give the same command again to go on",
         err=json_file == "-" or not result.finished,
     )
+    if result.oracle is not None and json_file != "-":
+        click.echo("oracle only, for the record: nothing was chosen by these labels")
+        print_table(result.oracle)
     write_json(
         json_file,
         {
@@ -153,6 +227,7 @@ def command(
             "finished": result.finished,
             "steps": result.steps,
             "seconds": round(result.seconds, 3),
+            "oracle": result.oracle,
         },
     )
     if not result.finished:

@@ -97,7 +97,7 @@ def command(checkpoint: Path, places: tuple[str, ...], json_file: str | None, **
         predict=PredictSettings(options["window"], options["scales"], options["flip"]),
         batch=options["batch"],
     )
-    datasets = _open(places, options)
+    datasets = open_places(places, options)
     segmenter = load_checkpoint(checkpoint, device=find_device(options["device"]))
     if options["acdc_zip"] is not None:
         if len(datasets) != 1:
@@ -179,7 +179,8 @@ class _Pictures:
         write_json(str(self._output / RESULTS), content)
 
 
-def _open(places: tuple[str, ...], options: dict[str, Any]) -> "list[Dataset]":
+def open_places(places: tuple[str, ...], options: dict[str, Any]) -> "list[Dataset]":
+    """The data sets of `[LAYOUT=]DIR`, after that of --root, read as the data-set options say."""
     from zodi.data import open_dataset
 
     wanted = [] if options["root"] is None else [(options["dataset"], options["root"])]
@@ -195,7 +196,7 @@ def _open(places: tuple[str, ...], options: dict[str, Any]) -> "list[Dataset]":
             condition=options["condition"],
             labels=options["labels"],
             label_set=options["label_set"],
-            need_labels=options["acdc_zip"] is None,
+            need_labels=options.get("acdc_zip") is None,
         )
         for layout, directory in wanted
     ]

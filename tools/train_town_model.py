@@ -33,7 +33,7 @@ GIVEN: dict[str, Callable[[str], Any]] = {  # settings that options set, and how
     **dict.fromkeys(("encoder_steps", "autoencoder_steps", "diffusion_steps", "seed"), int),
     **dict.fromkeys(("autoencoder_batch", "diffusion_batch", "latent_channels", "text_width", "heads", "groups"), int),
     **dict.fromkeys(("autoencoder_rate", "diffusion_rate"), float),
-    **dict.fromkeys(("vae_channels", "unet_channels"), channels),
+    **dict.fromkeys(("vae_channels", "hint_channels", "unet_channels"), channels),
 }
 STAGES = ("data", "autoencoder", "diffusion", "export", "evaluate")
 

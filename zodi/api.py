@@ -11,19 +11,28 @@ from typing import Any
 
 import torch
 
+from zodi.adapt.settings import AdaptSettings as AdaptSettings
+from zodi.adapting import AdaptResult as AdaptResult
+from zodi.adapting import estimate_target as estimate_target
+from zodi.adapting import run_adapt as run_adapt
 from zodi.bench import BenchChoice as BenchChoice
 from zodi.bench import bench_transfer as bench_transfer
 from zodi.data import Dataset, Sample
+from zodi.deploying import SegmenterChoice as SegmenterChoice
+from zodi.deploying import export_segmenter as export_segmenter
 from zodi.domains import Domain
 from zodi.engines import Engine
+from zodi.engines.segmenters import open_segmenter as open_segmenter
 from zodi.errors import DataError, SettingsError, ZodiError
 from zodi.exporting import ExportChoice as ExportChoice
+from zodi.exporting import PlanChoice as PlanChoice
 from zodi.exporting import export_engines as export_engines
 from zodi.exporting import verify_engines as verify_engines
 from zodi.labels import LabelSet
 from zodi.opening import EngineChoice as EngineChoice
 from zodi.opening import ModelChoice as ModelChoice
 from zodi.opening import Notify, open_model
+from zodi.predicting import predict_images as predict_images
 from zodi.transfer.card import write_card
 from zodi.transfer.items import Item, in_shard, load_item, make_jobs
 from zodi.transfer.log import open_log

@@ -7,17 +7,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import make_street
+from nets import TINY
 
 from zodi.segmenter.checkpoint import SegmenterInfo, palette_of, save_checkpoint
 from zodi.segmenter.nets import build_net
 from zodi.segmenter.settings import TrainSettings, make_settings
-
-TINY = {
-    "architecture": "deeplabv3plus",
-    "encoder": "tu-test_efficientnet",
-    "encoder_weights": "none",
-    "options": {"decoder_channels": 16},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny() -> dict[str, Any]:
-    """Arguments of `build_net`: 94,017 parameters with 5 classes."""
+    """Arguments of `build_net`."""
     return dict(TINY)
 
 

@@ -9,7 +9,7 @@ import torch
 from zodi.ahead import map_ahead
 from zodi.data import open_dataset
 from zodi.errors import DataError
-from zodi.segmenter import loading
+from zodi.segmenter import cache
 from zodi.segmenter.loading import SourceBatches
 
 
@@ -59,7 +59,7 @@ def test_processes_share_a_batch(data, quick):
 
 def test_without_memory_the_same(data, quick, monkeypatch):
     cached = batches(data, quick, epoch=1)
-    monkeypatch.setattr(loading, "CACHE_BYTES", 0)
+    monkeypatch.setattr(cache, "MEMORY_BYTES", 0)
     assert all(equal(a, b) for a, b in zip(cached, batches(data, quick, epoch=1), strict=True))
 
 

@@ -27,6 +27,7 @@ def open_diffusion(out: Path, settings: Settings, device: torch.device) -> tuple
     parts = build_parts(
         vae_channels=settings.vae_channels,
         unet_channels=settings.unet_channels,
+        hint_channels=settings.hint_channels,
         latent_channels=settings.latent_channels,
         text_width=settings.text_width,
         groups=settings.groups,

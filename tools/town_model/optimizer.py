@@ -41,14 +41,22 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V^T of the singular value decomposition U S V^T, by Newton-Schulz iterations."""
+    """About U V^T of the singular value decomposition U S V^T, by Newton-Schulz iterations.
+
+    They multiply by polynomials of X X^T, so all but the first and the last product are those of the short side.
+    """
     a, b, c = COEFFICIENTS
     x = matrix / (matrix.norm() + 1e-7)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
+    square = x @ x.T
+    identity = torch.eye(len(square), dtype=x.dtype, device=x.device)
+    product = identity
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        factor = a * identity + b * square + c * square @ square
+        product = factor @ product
+        square = factor @ square @ factor
+    x = product @ x
     return x if wide else x.T
 
 

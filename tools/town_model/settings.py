@@ -36,6 +36,7 @@ class Settings:
     """Sizes of the networks and lengths of the stages. Changing a size means another OUT; lengths may grow.
 
     vae_channels    of the autoencoder, one per level; it shrinks by 2 ** (levels - 1)
+    hint_channels   of the ControlNet's embedding of the layout, one per level of the autoencoder
     unet_channels   of UNet and ControlNet; attention at the middle level and in the middle block
     *_steps         of the whole stage; the learning rate is constant, and falls over the last 30 %
     encoder_steps   from this step on only the decoder learns: latents, and what was trained on them, stay valid
@@ -44,19 +45,20 @@ class Settings:
     drop            share of captions that are replaced by the empty or the negative one
     """
 
-    vae_channels: tuple[int, ...] = (8, 24, 48, 64)
+    vae_channels: tuple[int, ...] = (16, 32, 48, 64)
     latent_channels: int = 8
-    unet_channels: tuple[int, ...] = (64, 128, 160)
+    hint_channels: tuple[int, ...] = (8, 16, 32, 48)
+    unet_channels: tuple[int, ...] = (64, 96, 128)
     text_width: int = 64
     heads: int = 4
     groups: int = 8
-    encoder_steps: int = 1500
-    autoencoder_steps: int = 3000
+    encoder_steps: int = 1600
+    autoencoder_steps: int = 5000
     autoencoder_batch: int = 8
     autoencoder_rate: float = 5e-3
     kl: float = 1e-3
     diffusion_steps: int = 4000
-    diffusion_batch: int = 32
+    diffusion_batch: int = 16
     diffusion_rate: float = 2e-3
     drop: float = 0.1
     seed: int = 0

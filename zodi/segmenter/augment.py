@@ -4,7 +4,7 @@ Same seed, epoch and index: same result, whatever the number of workers or proce
 """
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from torchvision.transforms.functional import (
     adjust_brightness,
     adjust_contrast,
@@ -12,11 +12,17 @@ from torchvision.transforms.functional import (
     adjust_saturation,
 )
 
+from zodi.labels import IGNORE
 from zodi.segmenter.images import Pixels
+from zodi.segmenter.settings import TrainSettings
 
 FACTORS = (0.5, 1.5)  # of brightness, contrast and saturation
 HUE = 0.3  # of the colour circle, to both sides
 FLIP = 0.5  # probability
+BLUR = 0.5  # probability
+BLUR_RADIUS = (0.1, 2.0)  # standard deviation in pixels
+CUTOUT = 0.5  # probability
+CUTOUT_SIDES = (0.25, 0.5)  # of the image's sides
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -54,3 +60,30 @@ def jitter_colours(rng: np.random.Generator, image: Pixels) -> Pixels:
         change, amount = changes[i]
         picture = change(picture, amount)
     return np.asarray(picture)
+
+
+def change_pixels(rng: np.random.Generator, image: Pixels, settings: TrainSettings) -> Pixels:
+    """What is drawn for each image alone, (H, W, 3) to the same: colour jitter and blur, where the settings say so."""
+    if settings.jitter:
+        image = jitter_colours(rng, image)
+    if settings.blur and rng.random() < BLUR:
+        radius = float(rng.uniform(*BLUR_RADIUS))
+        image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).filter(ImageFilter.GaussianBlur(radius)))
+    return image
+
+
+def cut_out(rng: np.random.Generator, arrays: tuple[Pixels, ...]) -> tuple[Pixels, ...]:
+    """Fill one random rectangle of half of the cases: grey in images (H, W, 3), void in labels (H, W).
+
+    DeVries and Taylor, arXiv 1708.04552; with void the net is not asked for what it cannot see.
+    """
+    if rng.random() >= CUTOUT:
+        return arrays
+    height, width = arrays[0].shape[:2]
+    h, w = (round(float(rng.uniform(*CUTOUT_SIDES)) * side) for side in (height, width))
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    filled = []
+    for array in arrays:
+        filled.append(array.copy())
+        filled[-1][top : top + h, left : left + w] = IGNORE if array.ndim == 2 else 128
+    return tuple(filled)

@@ -6,7 +6,7 @@ rate, the order of images and the random numbers of a step are functions of the 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from zodi.errors import SettingsError
+from zodi.labels import IGNORE
 from zodi.segmenter.averaging import Averages
-from zodi.segmenter.objective import Mean
+from zodi.segmenter.objective import Whole
 from zodi.segmenter.schedule import learning_rate
 from zodi.segmenter.settings import TrainSettings
 from zodi.segmenter.state import TrainLog, read_state, write_state
@@ -26,7 +27,9 @@ LOG_SECONDS = 5.0  # likewise
 
 Batch = dict[str, Tensor]
 # the terms of a step; "loss" is the one whose gradient is followed, all are logged
-Loss = Callable[[nn.Module, Batch, Mean], dict[str, Tensor]]
+Loss = Callable[[nn.Module, Batch, Whole], dict[str, Tensor]]
+# after each epoch and at the end, in the main process: the number of steps done, and the weights that would be kept
+OnEpoch = Callable[[int, dict[str, Tensor]], None]
 Progress = Callable[[int, int, str], None]
 
 
@@ -38,15 +41,30 @@ class Batches(Protocol):
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]: ...
 
 
-def train_step(net: nn.Module, optimizer: Any, loss: Loss, batch: Batch, lr: float, accelerator: Any) -> Batch:
-    """One optimiser step at the learning rate `lr`; the terms of the loss, detached."""
+def train_step(
+    net: nn.Module, optimizer: Any, loss: Loss, batch: Batch, lr: float, accelerator: Any, accumulate: int = 1
+) -> Batch:
+    """One optimiser step at the learning rate `lr`; the terms of the loss, detached.
+
+    accumulate  parts that the batch is cut into, whose gradients add up: less memory, the same step but for batch norm
+    """
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    terms = loss(net, batch, lambda tensor: accelerator.reduce(tensor, reduction="mean"))
-    accelerator.backward(terms["loss"])
+    valid = {
+        name: accelerator.reduce((labels != IGNORE).sum().float(), reduction="mean")
+        for name, labels in batch.items()
+        if name.endswith("label")
+    }
+    terms: Batch = {}
+    parts = [tensor.chunk(accumulate) for tensor in batch.values()]
+    for number, part in enumerate(zip(*parts, strict=True), start=1):
+        with nullcontext() if number == accumulate else accelerator.no_sync(net):
+            own = loss(net, dict(zip(batch, part, strict=True)), Whole(valid, 1 / accumulate))
+            accelerator.backward(own["loss"])
+        terms = {name: terms[name] + term.detach() if terms else term.detach() for name, term in own.items()}
     optimizer.step()
-    return {name: term.detach() for name, term in terms.items()}
+    return terms
 
 
 def fit(
@@ -59,6 +77,7 @@ def fit(
     *,
     save_every: int = 0,
     on_progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Tensor] | None:
     """Train to the end, from the saved state where there is one; the weights to keep, or None if `stopped`.
@@ -66,6 +85,7 @@ def fit(
     net         on the CPU, with its first weights
     directory   where state and log are; see `zodi.segmenter.state`
     save_every  also save after every so many steps, not only after each epoch; 0: only epochs
+    on_epoch    called before the state is saved, so a second time where the process was killed in between
     stopped     asked after every step; the state is saved before the loop ends
 
     Raises SettingsError where the loss becomes infinite.
@@ -87,7 +107,8 @@ def fit(
             for batch in epoch_batches:
                 lr = learning_rate(settings, step, batches.steps, total)
                 seed_step(settings.seed, step, accelerator.process_index)
-                terms = train_step(wrapped, optimizer, loss, _to_device(batch, settings, accelerator), lr, accelerator)
+                moved = _to_device(batch, settings, accelerator)
+                terms = train_step(wrapped, optimizer, loss, moved, lr, accelerator, settings.accumulate)
                 step += 1
                 if averages is not None:
                     averages.update(inner)
@@ -98,17 +119,25 @@ def fit(
                 if saves or len(log) >= LOG_STEPS or time.monotonic() - looked > LOG_SECONDS:
                     looked = time.monotonic()
                     last = log.flush(accelerator)
+                    accelerator.log(last | {"lr": lr}, step=step)
                     if not np.isfinite(last["loss"]):
                         raise SettingsError(f"the loss is {last['loss']} at step {step}: use a lower --lr")
                     if on_progress is not None:
                         on_progress(step, total, f"epoch {epoch + 1}, loss {last['loss']:.3f}, lr {lr:.2e}")
+                if ends and on_epoch is not None and accelerator.is_main_process:
+                    on_epoch(step, kept(averages, inner))
                 if saves and step < total:
                     write_state(directory, step, inner, optimizer, averages, accelerator)
                 if stop and step < total:
                     return None
                 if ends:
                     break
-    weights = averages.weights if averages is not None else inner.state_dict()
+    return kept(averages, inner)
+
+
+def kept(averages: Averages | None, net: nn.Module) -> dict[str, Tensor]:
+    """The weights that a training would leave now, on the CPU: the averages where there are any."""
+    weights = averages.weights if averages is not None else net.state_dict()
     return {name: tensor.detach().cpu() for name, tensor in weights.items()}
 
 

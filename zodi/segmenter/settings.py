@@ -26,13 +26,17 @@ class TrainSettings:
     crop          (height, width) of the random crop; None: three quarters of the size
     epochs        passes over the data; None where `iterations` is given
     iterations    optimiser steps in all; None where `epochs` is given
-    batch         images per step, over all processes; an incomplete batch at the end of an epoch is dropped
+    batch         images (pairs of them in adaptation) per step, over all processes; an incomplete batch at the end of
+                  an epoch is dropped
+    accumulate    parts that each process cuts its images of a step into, one after the other; it saves memory
     schedule      the learning rate is lr (1 - t)^power, t = share of "iteration"s or of "epoch"s that are done
     lr_floor      the learning rate is never lower
     momentum      of SGD
     weight_decay  of all parameters
     ema           decay of the averaged weights that are kept instead of the last; 0: the last are kept
     jitter        brightness, contrast and saturation in 0.5..1.5, hue +-0.3 of the circle
+    blur          half of the images by a Gaussian of 0.1 to 2 pixels
+    cutout        half of the images lose a rectangle of a quarter to half of each side; it is void in the label
     seed          of first weights, order, augmentation and dropout
     precision     "fp32", or mixed: "bf16", "fp16"
     channels_last memory format of images and weights
@@ -47,6 +51,7 @@ class TrainSettings:
     epochs: int | None = 100
     iterations: int | None = None
     batch: int = 8
+    accumulate: int = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 5e-4
     momentum: float = 0.9
@@ -56,6 +61,8 @@ class TrainSettings:
     lr_floor: float = 1e-6
     ema: float = 0.999
     jitter: bool = True
+    blur: bool = False
+    cutout: bool = False
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
@@ -70,7 +77,7 @@ class TrainSettings:
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}, allowed are {', '.join(choices)}")
-        for name in ("epochs", "iterations", "batch"):
+        for name in ("epochs", "iterations", "batch", "accumulate"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 1 or more")
         if self.lr <= 0:

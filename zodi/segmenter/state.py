@@ -3,6 +3,7 @@
 train.json   settings, data and versions: what a resumed run is compared with
 train.csv    one row per step: step, epoch, lr and the terms of the loss
 state.pt     weights, averages, the optimiser's moments, the number of steps that are done
+validation.csv, best.safetensors  scores of images that were kept out, after each epoch, and the weights of the best
 """
 
 import csv
@@ -23,6 +24,8 @@ from zodi.segmenter.averaging import Averages
 SETTINGS = "train.json"
 LOG = "train.csv"
 STATE = "state.pt"
+VALIDATION = "validation.csv"
+BEST = "best.safetensors"
 COMPARED = ("settings", "data")  # parts of train.json that a resumed run must share
 
 
@@ -46,7 +49,7 @@ def open_state(directory: Path, described: Mapping[str, Any], *, restart: bool) 
                 f"{directory}: holds {found!r} and no {SETTINGS}: it is not a training's, choose another -o"
             )
     if restart:
-        for name in (STATE, LOG, "model.json", "model.safetensors"):
+        for name in (STATE, LOG, VALIDATION, BEST, "model.json", "model.safetensors"):
             (directory / name).unlink(missing_ok=True)
     if restart or not path.is_file():
         write_atomic(path, (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
@@ -104,8 +107,9 @@ def read_state(directory: Path, net: nn.Module, optimizer: Any, averages: Averag
 
 
 def finish_state(directory: Path) -> None:
-    """Remove the state of a training whose checkpoint is written; train.json and the log stay."""
-    (directory / STATE).unlink(missing_ok=True)
+    """Remove the state of a training whose checkpoint is written; train.json and the logs stay."""
+    for name in (STATE, BEST):
+        (directory / name).unlink(missing_ok=True)
 
 
 class TrainLog:

@@ -29,6 +29,7 @@ def build_parts(
     *,
     vae_channels: Sequence[int] = (4, 4, 8, 8),
     unet_channels: Sequence[int] = (4, 8),
+    hint_channels: Sequence[int] | None = None,
     layers: int = 1,
     latent_channels: int = 4,
     text_width: int = 16,
@@ -44,6 +45,7 @@ def build_parts(
 
     vae_channels   one entry per level; the VAE shrinks by 2 ** (levels - 1)
     unet_channels  one entry per level
+    hint_channels  of the ControlNet's embedding of the layout, one entry per level of the VAE; None: as vae_channels
     attention      which levels of the UNet have it; None: all but the last, as in Stable Diffusion
     vae_attention  whether the VAE's middle block has it
     words          the tokenizer's vocabulary beside single characters
@@ -93,7 +95,7 @@ def build_parts(
             norm_num_groups=groups,
         )
         controlnet = ControlNetModel.from_unet(
-            unet, conditioning_channels=3, conditioning_embedding_out_channels=tuple(vae_channels)
+            unet, conditioning_channels=3, conditioning_embedding_out_channels=tuple(hint_channels or vae_channels)
         )
     return {
         "vae": vae,

@@ -1,0 +1,71 @@
+"""`zodi estimate`: how a segmenter would do in a domain of which there is no image."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zodi.cli.options import dataset_options, json_option, need, write_json
+
+
+@click.command("estimate")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--source", type=click.Path(path_type=Path), metavar="DIR", help="The labelled source of the transfer; as --root."
+)
+@dataset_options
+@click.option(
+    "--synthetic",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="What zodi transfer made of it: OUT for all its domains or OUT/DOMAIN; may be repeated.",
+)
+@click.option(
+    "--holdout",
+    type=float,
+    metavar="SHARE",
+    help="Only the images that zodi adapt --validate ... --holdout SHARE kept out. [default: all]",
+)
+@click.option(
+    "--resamples", default=1000, show_default=True, type=click.IntRange(1), help="Sets of images for the interval."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of these sets.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read images.")
+@json_option
+def command(
+    checkpoint: Path,
+    source: Path | None,
+    dataset: str | None,
+    root: Path | None,
+    synthetic: tuple[Path, ...],
+    json_file: str | None,
+    split: str | None,
+    condition: str | None,
+    labels: str | None,
+    label_set: str | None,
+    **options: Any,
+) -> None:
+    """Estimate the mIoU of the segmenter CHECKPOINT in a domain by transferred images and their sources' labels.
+
+    The interval says how much the choice of scenes matters, not how far transferred images are from real ones. Use
+    scenes that the segmenter was not trained on, else the estimate is too high.
+    """
+    directory = need(source or root, "--source")
+    need(synthetic or None, "--synthetic")
+
+    from zodi.api import estimate_target
+    from zodi.cli.progress import progress
+    from zodi.data import open_dataset
+
+    opened = open_dataset(dataset, directory, split=split, condition=condition, labels=labels, label_set=label_set)
+    with progress("estimate") as update:
+        rows = estimate_target(checkpoint, opened, synthetic, on_progress=update, **options)
+    for row in rows:
+        click.echo(
+            f"{row['domain']}: mean IoU {100 * row['miou']:.1f} %, 95 % interval {100 * row['low']:.1f} to "
+            f"{100 * row['high']:.1f}, {row['images']} transferred images",
+            err=json_file == "-",
+        )
+    write_json(json_file, {"model": str(checkpoint), "results": rows})

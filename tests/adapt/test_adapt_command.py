@@ -1,0 +1,93 @@
+"""`zodi adapt` with pairs: options, configuration files, and what is refused."""
+
+import json
+import re
+import tomllib
+
+import pytest
+from conftest import make_street
+
+NET = (
+    "--architecture", "deeplabv3plus", "--encoder", "tu-test_efficientnet", "--encoder-weights", "none",
+    "--net-option", "decoder_channels=16", "--size", "48x96", "--crop", "32x64", "--batch", "2", "--device", "cpu",
+)  # fmt: skip
+
+
+def test_a_configuration_file_and_what_is_saved_of_it(cli, source, synthetic, tmp_path):
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        f'source = "{source}"\nsynthetic = ["{synthetic}"]\narchitecture = "deeplabv3plus"\n'
+        'encoder = "tu-test_efficientnet"\nencoder-weights = "none"\nnet-option = ["decoder_channels=16"]\n'
+        'size = "48x96"\ncrop = "32x64"\nbatch = 2\niterations = 5\nlr = 0.002\njitter = false\ndevice = "cpu"\n'
+    )
+    one = tmp_path / "one"
+    done = cli("adapt", "--config", config, "-o", one, "--iterations", 3, "--json", "-")
+    assert done.status == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 3  # the command line counts more
+    settings = json.loads((one / "train.json").read_text())["settings"]
+    assert (settings["lr"], settings["jitter"], settings["domains"]) == (0.002, False, ["night"])
+    saved = tomllib.loads((one / "config.toml").read_text())
+    assert (saved["iterations"], saved["size"], saved["synthetic"]) == (3, "48x96", [str(synthetic)])
+    again = cli("adapt", "--config", one / "config.toml", "-o", tmp_path / "two")
+    assert again.status == 0, again.stderr
+    assert (one / "model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("batches = 3\n", "unknown option 'batches': allowed are .*batch"),
+        ("batch = [\n", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_wrong_configuration_files(cli, source, tmp_path, content, message):
+    config = tmp_path / "mine.toml"
+    if content is not None:
+        config.write_text(content)
+    done = cli("adapt", "--config", config, "--source", source, "-o", tmp_path / "out")
+    assert done.status == 2
+    assert re.search(message, " ".join(done.stderr.split()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_of_a_file_are_checked_as_those_of_the_command_line(cli, source, tmp_path):
+    config = tmp_path / "mine.toml"
+    config.write_text('batch = "many"\n')
+    done = cli("adapt", "--config", config, "--source", source, "-o", tmp_path / "out")
+    assert done.status == 2
+    assert "many" in done.stderr
+
+
+def test_oracle_on_screen_and_in_json(cli, source, synthetic, tmp_path):
+    target = make_street(tmp_path / "target", count=2, seed=4)
+    arguments = ("adapt", "--source", source, "--synthetic", synthetic, *NET, "--iterations", 2, "--oracle", target)
+    done = cli(*arguments, "-o", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    assert "oracle only" in done.stdout
+    assert "mean IoU" in done.stdout
+    again = cli(*arguments, "-o", tmp_path / "out", "--json", "-")
+    assert json.loads(again.stdout)["oracle"]["results"][0]["dataset"] == "target"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--validate", "source"), 2, "--validate needs --synthetic or --baseline"),
+        (("--baseline", "source-only", "--selection", "synthetic-val"), 1, "needs the scores of validate synthetic"),
+        (("--baseline", "augment", "--holdout", "0"), 1, "holdout is 0.0"),
+    ],
+)
+def test_options_that_do_not_fit(cli, source, tmp_path, options, status, message):
+    done = cli("adapt", "--source", source, *NET, "--iterations", 1, "-o", tmp_path / "out", *options)
+    assert done.status == status
+    assert message in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_partner_ends_the_command_with_its_name(cli, source, synthetic, tmp_path):
+    (synthetic / "night/a/6.png").unlink()
+    done = cli("adapt", "--source", source, "--synthetic", synthetic, *NET, "-o", tmp_path / "out")
+    assert done.status == 1
+    assert "night/a/6.png: is missing" in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1:]) == 1

@@ -1,0 +1,109 @@
+"""Batches of pairs: one crop and flip for a pair and its label, colours changed in each image for itself."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zodi.adapt.distort import distort
+from zodi.adapt.pairs import Pair, Partner
+from zodi.ahead import map_ahead
+from zodi.data import Dataset, read_image
+from zodi.data.images import decode
+from zodi.errors import DataError
+from zodi.labels import IGNORE
+from zodi.segmenter.augment import change_pixels, generator
+from zodi.segmenter.cache import ImageCache
+from zodi.segmenter.images import InputForm, Pixels, resize_image, resize_label, to_input
+from zodi.segmenter.loading import AHEAD, augment, files_of, labelled, own_indices
+from zodi.segmenter.loop import Batch
+from zodi.segmenter.settings import Size, TrainSettings
+
+
+class PairBatches:
+    """Batches {"image", "synthetic": (B, 3, h, w) float32, "label", "synthetic_label": (B, h, w) int64, 255 = void}.
+
+    B is the share of one of `processes` in the batch of the settings. An epoch has every source image once; where a
+    pair has several partners, epochs take turns. The labels differ where a partner has a mask.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        pairs: Sequence[Pair],
+        settings: TrainSettings,
+        form: InputForm,
+        *,
+        baseline: str | None = None,
+        workers: int = 2,
+        process: int = 0,
+        processes: int = 1,
+        cache: Path | None = None,
+    ) -> None:
+        """baseline: what stands in for partners, see `AdaptSettings`; pairs may then have none."""
+        assert settings.size is not None, "settings must be resolved"
+        self.steps = len(pairs) // settings.batch
+        self._dataset, self._pairs, self._settings, self._form = dataset, pairs, settings, form
+        self._baseline, self._workers = baseline, workers
+        self._process, self._processes = process, processes
+        self._size = settings.size
+        expected = sum(1 + len(pair.partners) for pair in pairs)
+        self._cache = ImageCache(settings.size, cache, expected=expected)
+
+    def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The batches of an epoch from step `first` on."""
+        share = self._settings.batch // self._processes
+        mine = own_indices(
+            self._settings, epoch, len(self._pairs), first=first, process=self._process, processes=self._processes
+        )
+        items = map_ahead(lambda index: self._item(epoch, index), mine, self._workers, AHEAD * share)
+        while found := list(islice(items, share)):
+            images, labels, synthetic, synthetic_labels = zip(*found, strict=True)
+            yield {
+                "image": torch.stack([to_input(image, self._form) for image in images]),
+                "synthetic": torch.stack([to_input(image, self._form) for image in synthetic]),
+                "label": torch.from_numpy(np.stack(labels)).long(),
+                "synthetic_label": torch.from_numpy(np.stack(synthetic_labels)).long(),
+            }
+
+    def _item(self, epoch: int, index: int) -> tuple[Pixels, Pixels, Pixels, Pixels]:
+        rng = generator(self._settings.seed, epoch, index)
+        pair = self._pairs[index]
+        sample = pair.sample
+        source = self._cache.get(files_of(sample), lambda: labelled(self._dataset, sample, self._size))
+        other = source
+        if self._baseline is None:
+            partner = pair.partners[(epoch + index) % len(pair.partners)]
+            files = (partner.image, *files_of(sample)[1:], *([partner.mask] if partner.mask else []))
+            other = self._cache.get(files, lambda: synthetic_labelled(partner, source[..., 3], self._size))
+        cut = augment(rng, (source[..., :3], source[..., 3], other[..., :3], other[..., 3]), self._settings)
+        image, label, synthetic, synthetic_label = cut
+        if self._baseline == "augment":
+            synthetic = distort(rng, synthetic)
+        return (
+            change_pixels(rng, image, self._settings),
+            label,
+            change_pixels(rng, synthetic, self._settings),
+            synthetic_label,
+        )
+
+
+def synthetic_labelled(partner: Partner, label: Pixels, size: Size | None = None) -> Pixels:
+    """A synthetic image with its source's train ids, void where its mask says so, as one array (h, w, 4).
+
+    label  (H, W) train ids of the source, at any size
+    size   (height, width) of the array; None: that of the synthetic image
+
+    Raises DataError where image or mask cannot be read.
+    """
+    image = read_image(partner.image)
+    size = size or (image.shape[0], image.shape[1])
+    ids = resize_label(label, size)
+    if partner.mask is not None:
+        mask = np.asarray(decode(partner.mask)[0])
+        if mask.ndim != 2:
+            raise DataError(f"{partner.mask}: is not a mask of one channel: transfer with --mask-disagreement again")
+        ids = np.where(resize_label(mask, size) == IGNORE, np.uint8(IGNORE), ids)
+    return np.dstack([resize_image(image, size), ids])

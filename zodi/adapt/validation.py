@@ -1,0 +1,103 @@
+"""Scores of images that were kept out of training, after each epoch: source images or their synthetic partners."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zodi.adapt.loading import synthetic_labelled
+from zodi.adapt.pairs import Pair
+from zodi.ahead import map_ahead
+from zodi.data import Dataset
+from zodi.files import write_atomic
+from zodi.segmenter.cache import ImageCache
+from zodi.segmenter.checkpoint import Segmenter, SegmenterInfo, write_tensors
+from zodi.segmenter.evaluate import Score
+from zodi.segmenter.images import Pixels, to_input
+from zodi.segmenter.loading import files_of, labelled
+from zodi.segmenter.metrics import Counts, count_confusion, mean_iou
+from zodi.segmenter.nets import build_net, read_tensors
+from zodi.segmenter.pictures import write_confusion
+from zodi.segmenter.predict import predict_scores
+from zodi.segmenter.state import BEST, VALIDATION
+
+CONFUSION = "confusion.png"
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores weights on held-out images and notes them in `directory`.
+
+    synthetic  score the synthetic partners, all of each image; else the source images
+    keep_best  keep the weights that score best, for `finish`
+    """
+
+    dataset: Dataset
+    pairs: Sequence[Pair]
+    directory: Path
+    device: torch.device
+    synthetic: bool
+    keep_best: bool
+    workers: int = 2
+    cache: Path | None = None
+
+    def __call__(self, step: int, weights: dict[str, Tensor], info: SegmenterInfo) -> None:
+        """Score the weights after `step` steps; a second call for one step replaces the first."""
+        rows = [row for row in read_log(self.directory) if row[0] < step]
+        score = mean_iou(self.count(weights, info))
+        if self.keep_best and score > max((other for _, other in rows), default=-1.0):
+            write_tensors(self.directory / BEST, weights)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([["step", "miou"], *rows, [step, score]])
+        write_atomic(self.directory / VALIDATION, text.getvalue().encode())
+
+    def finish(self, last: dict[str, Tensor], info: SegmenterInfo) -> dict[str, Tensor]:
+        """The weights to keep: those that scored best, the earliest of equals, or the last; draws their confusion."""
+        weights = read_tensors(self.directory / BEST) if self.keep_best else last
+        title = "kept out, synthetic" if self.synthetic else "kept out"
+        score = Score(title, None, len(self.pairs), self.count(weights, info), info.classes)
+        write_confusion(self.directory / CONFUSION, score)
+        return weights
+
+    def count(self, weights: dict[str, Tensor], info: SegmenterInfo) -> Counts:
+        """Counts (C, C) of the held-out images at the size of training."""
+        net = build_net(info.architecture, info.encoder, len(info.classes), options=info.options).net
+        net.load_state_dict(weights)
+        segmenter = Segmenter(net.to(self.device).eval(), info)
+        counts = np.zeros((len(info.classes),) * 2, np.int64)
+        items = self._arrays(info.size)
+        while batch := list(islice(items, BATCH)):
+            images = torch.stack([to_input(np.ascontiguousarray(array[..., :3]), info) for array in batch])
+            ids = predict_scores(segmenter, images.to(self.device))[:, : len(info.classes)].argmax(dim=1)
+            truth = np.stack([array[..., 3] for array in batch])
+            counts += count_confusion(truth, ids.byte().cpu().numpy(), len(info.classes))
+        return counts
+
+    def _arrays(self, size: tuple[int, int]) -> Iterator[Pixels]:
+        cache = ImageCache(size, self.cache)
+
+        def read(pair: Pair) -> list[Pixels]:
+            sample = pair.sample
+            source = cache.get(files_of(sample), lambda: labelled(self.dataset, sample, size))
+            if not self.synthetic:
+                return [source]
+            return [synthetic_labelled(partner, source[..., 3], size) for partner in pair.partners]
+
+        for arrays in map_ahead(read, self.pairs, self.workers, 2 * BATCH):
+            yield from arrays
+
+
+def read_log(directory: Path) -> list[tuple[int, float]]:
+    """Step and mIoU of each validation so far."""
+    path = directory / VALIDATION
+    if not path.is_file():
+        return []
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]
+    return [(int(step), float(score)) for step, score in rows]

@@ -1,0 +1,111 @@
+"""`zodi adapt` and `zodi estimate` as functions: where source, synthetic images and segmenters are put together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zodi.adapt.settings import AdaptSettings
+from zodi.data import Dataset
+from zodi.errors import DataError
+from zodi.labels import LabelSet
+from zodi.segmenter.loop import Progress
+from zodi.segmenter.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """What a training left.
+
+    output    the checkpoint directory
+    steps     of the whole training
+    seconds   of this call
+    finished  False where it was stopped
+    oracle    scores on labelled targets, as `zodi evaluate --json` writes them; None where none was given
+    """
+
+    output: Path
+    steps: int
+    seconds: float
+    finished: bool
+    oracle: dict[str, Any] | None
+
+
+def run_adapt(
+    dataset: Dataset,
+    output: Path,
+    settings: TrainSettings,
+    *,
+    synthetic: Sequence[Path] = (),
+    adapting: AdaptSettings | None = None,
+    targets: Sequence[Dataset] = (),
+    device: str = "auto",
+    workers: int = 2,
+    on_progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> AdaptResult:
+    """Train a segmenter on a labelled source, and on synthetic images of it or a baseline where `adapting` is given.
+
+    synthetic  outputs of transfers; see `zodi.adapt.train.adapt`
+    adapting   None: a plain training on the source
+    targets    labelled data sets that the finished segmenter is scored on, for the record only
+    options    init, cache, save_every, restart, tracker: see `zodi.segmenter.train.train`
+
+    Raises SettingsError, DataError, ModelError, EngineError and OutputError.
+    """
+    from zodi.adapt.curves import write_curves
+    from zodi.adapt.train import adapt
+    from zodi.engines.devices import find_device
+    from zodi.segmenter.checkpoint import load_checkpoint
+    from zodi.segmenter.evaluate import EvaluateSettings, evaluate
+    from zodi.segmenter.pictures import write_confusion
+    from zodi.segmenter.train import train
+
+    same: dict[str, Any] = {"device": device, "workers": workers, "on_progress": on_progress, "stopped": stopped}
+    for target in targets:
+        check_same_classes(dataset.label_set, target)
+    if adapting is None:
+        result = train(dataset, output, settings, **same, **options)
+    else:
+        result = adapt(dataset, synthetic, output, settings, adapting, **same, **options)
+    oracle = None
+    if result.finished:
+        write_curves(output)
+    if result.finished and targets:
+        segmenter = load_checkpoint(output, device=find_device(device))
+        scores = evaluate(segmenter, targets, workers=workers)
+        for number, score in enumerate(scores, start=1):
+            write_confusion(output / f"confusion-oracle-{number}.png", score)
+        oracle = {
+            "model": str(output),
+            "scale": EvaluateSettings().declared(segmenter),
+            "results": [score.as_json() for score in scores],
+        }
+    return AdaptResult(result.output, result.steps, result.seconds, result.finished, oracle)
+
+
+def check_same_classes(label_set: LabelSet, target: Dataset) -> None:
+    """Raise DataError, before hours of training, for a target of other classes than the source."""
+    if target.label_set.names != label_set.names:
+        raise DataError(
+            f"{target.root}: label set {target.label_set.name!r} has other classes than the source's "
+            f"{label_set.name!r}: choose the same with --label-set"
+        )
+
+
+def estimate_target(
+    checkpoint: Path, dataset: Dataset, synthetic: Sequence[Path], *, device: str = "auto", **options: Any
+) -> list[dict[str, Any]]:
+    """Estimated mIoU in each domain of transferred images: {"domain", "images", "miou", "low", "high", "iou"}, 0..1.
+
+    options  holdout, resamples, seed, workers, on_progress: see `zodi.adapt.estimate.estimate`
+
+    Raises ModelError for a checkpoint of other classes, and DataError.
+    """
+    from zodi.adapt.estimate import estimate
+    from zodi.engines.devices import find_device
+    from zodi.segmenter.judge import open_judge
+
+    judge = open_judge(checkpoint, dataset.label_set, find_device(device))
+    return [row.as_json(dataset.label_set.names) for row in estimate(judge, dataset, synthetic, **options)]

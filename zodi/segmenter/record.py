@@ -1,0 +1,54 @@
+"""What train.json says of a training: what decides its weights, and versions for the record."""
+
+import hashlib
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zodi import __version__
+from zodi.data import Dataset, read_image
+from zodi.errors import DataError, ModelError
+from zodi.segmenter.checkpoint import WEIGHTS
+from zodi.segmenter.settings import TrainSettings
+
+
+def describe(dataset: Dataset, settings: TrainSettings, init: Path | None = None) -> dict[str, Any]:
+    """What train.json says of a training: settings and data decide the weights, versions are for the record."""
+    files = "\n".join(f"{s.key} {file_bytes(s.image)} {file_bytes(s.label)}" for s in dataset.samples)
+    names = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "accelerate", "pillow", "numpy")
+    return {
+        "settings": settings.described() | {"init": init and weights_digest(init)},
+        "data": {
+            "label_set": dataset.label_set.name,
+            "classes": list(dataset.label_set.names),
+            "images": len(dataset.samples),
+            "files_sha256": hashlib.sha256(files.encode()).hexdigest(),
+        },
+        "versions": {"zodi": __version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in names},
+    }
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """sha256 of a checkpoint's weights, 16 hexadecimal digits. Raises ModelError where there are none."""
+    try:
+        return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ModelError(f"{checkpoint}: is no checkpoint ({WEIGHTS}: {error.strerror}): check the path") from None
+
+
+def file_bytes(path: Path | None) -> int:
+    """The size of a file: a cheap sign of other content under the same name."""
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
+
+
+def image_size(dataset: Dataset) -> tuple[int, int]:
+    """(height, width) of the first image. Raises DataError where there is none."""
+    if not dataset.samples:
+        raise DataError(f"{dataset.root}: has no images: check --root, --split and --condition")
+    height, width, _ = read_image(dataset.samples[0].image).shape
+    return height, width
