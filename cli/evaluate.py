@@ -38,7 +38,7 @@ class Scales(click.ParamType[tuple[float, ...]]):
 
 
 @click.command("evaluate")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.argument("places", nargs=-1, metavar="[[LAYOUT=]DIR]...")
 @dataset_options
 @click.option(
@@ -75,20 +75,18 @@ class Scales(click.ParamType[tuple[float, ...]]):
     help="Predict instead of score: write the archive that the ACDC server takes; use with --split test.",
 )
 @json_option
-def command(checkpoint: Path, places: tuple[str, ...], json_file: str | None, **options: Any) -> None:
-    """Score the segmenter CHECKPOINT on labelled images: IoU per class, mean IoU, pixel accuracy.
+def command(model: Path, places: tuple[str, ...], json_file: str | None, **options: Any) -> None:
+    """Score MODEL, a checkpoint or an exported file, on labelled images: IoU per class, mean IoU, pixel accuracy.
 
-    Give one or more data sets: --root DIR, or DIR or LAYOUT=DIR after the checkpoint; the other data-set options hold
-    for all of them. Of ACDC each condition has its own result.
+    Give one or more data sets: --root DIR, or DIR or LAYOUT=DIR after the model; the other data-set options hold for
+    all of them. Of ACDC each condition has its own result.
     """
     if not places and options["root"] is None:
-        raise click.UsageError("Missing option '--root', or a data set after the checkpoint.")
+        raise click.UsageError("Missing option '--root', or a data set after the model.")
 
     from zodi.cli.progress import progress
-    from zodi.engines.devices import find_device
     from zodi.segmenter.acdc import write_acdc_zip
-    from zodi.segmenter.checkpoint import load_checkpoint
-    from zodi.segmenter.evaluate import EvaluateSettings, evaluate
+    from zodi.segmenter.evaluate import EvaluateSettings, evaluate, open_model
     from zodi.segmenter.predict import PredictSettings
 
     settings = EvaluateSettings(
@@ -98,7 +96,7 @@ def command(checkpoint: Path, places: tuple[str, ...], json_file: str | None, **
         batch=options["batch"],
     )
     datasets = open_places(places, options)
-    segmenter = load_checkpoint(checkpoint, device=find_device(options["device"]))
+    segmenter = open_model(model, options["device"])
     if options["acdc_zip"] is not None:
         if len(datasets) != 1:
             raise click.UsageError("--acdc-zip takes one data set.")
@@ -107,7 +105,7 @@ def command(checkpoint: Path, places: tuple[str, ...], json_file: str | None, **
                 segmenter, datasets[0], options["acdc_zip"], settings, workers=options["workers"], on_progress=update
             )
         click.echo(f"{images} predictions in {options['acdc_zip']}", err=json_file == "-")
-        write_json(json_file, {"model": str(checkpoint), "acdc_zip": str(options["acdc_zip"]), "images": images})
+        write_json(json_file, {"model": str(model), "acdc_zip": str(options["acdc_zip"]), "images": images})
         return
     pictures = _Pictures(options["output"], options["overlays"], segmenter.info.palette)
     with progress("evaluate") as update:
@@ -120,7 +118,7 @@ def command(checkpoint: Path, places: tuple[str, ...], json_file: str | None, **
             on_progress=update,
         )
     content = {
-        "model": str(checkpoint),
+        "model": str(model),
         "scale": settings.declared(segmenter),
         "results": [score.as_json() for score in scores],
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zodi.engines.bundle import Bundle
 from zodi.engines.devices import find_device
-from zodi.engines.openvino_model import HINTS, compile_graph
+from zodi.engines.openvino_model import compile_graph
 from zodi.engines.profile import check_profile
 from zodi.errors import EngineError
 from zodi.ports import Graph, check_inputs, check_outputs, graphs
@@ -50,7 +50,7 @@ def infer(request: Any, inputs: Mapping[str, Tensor], graph: Graph) -> dict[str,
 @contextmanager
 def open_engine(bundle: Bundle, *, precision: str, device: str, threads: int | None = None) -> Iterator[OpenVinoEngine]:
     """See `zodi.engines.open_engine`. The bundle's files are fp32; OpenVINO itself rounds to bf16 where it can."""
-    if precision not in HINTS:
+    if precision not in ("fp32", "bf16"):
         raise EngineError(f"OpenVINO on the CPU computes in fp32 or bf16, not {precision}: use --precision fp32")
     if device != "auto" and find_device(device).type != "cpu":
         raise EngineError(f"--engine openvino runs on the CPU, not on {device!r}: use --device cpu, or --engine ort")

@@ -7,30 +7,46 @@ from typing import Any
 from zodi.engines.devices import cpu_threads
 from zodi.errors import EngineError, ModelError
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
-NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 the hint is for what is not quantised
+NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 COSTLY = frozenset(("Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"))
 
 
 def compile_graph(path: Path, precision: str, threads: int | None) -> Any:
-    """An inference request for an ONNX file.
+    """An inference request for an ONNX file; raises as `read_model` and `compile_model`."""
+    return compile_model(read_model(path), path, precision, threads)
 
-    Raises EngineError where openvino is missing or executes another precision, ModelError where it cannot read it.
+
+def read_model(path: Path) -> Any:
+    """A model from an ONNX file or OpenVINO's own .xml and .bin.
+
+    Raises EngineError where openvino is missing, ModelError where it cannot read the file.
     """
     runtime = import_openvino()
+    try:
+        return runtime.Core().read_model(path)
+    except RuntimeError as error:
+        raise _unreadable(path, error) from None
+
+
+def compile_model(model: Any, path: Path, precision: str, threads: int | None) -> Any:
+    """An inference request for a model that was read from `path`, for one image or batch at a time.
+
+    precision  "fp32", "bf16" or, for a quantised model, "int8"
+
+    Raises EngineError where another precision is executed, ModelError where the model cannot be compiled.
+    """
     properties = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": cpu_threads(threads),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    core = runtime.Core()
     try:
-        compiled = core.compile_model(core.read_model(path), "CPU", properties)
+        compiled = import_openvino().Core().compile_model(model, "CPU", properties)
     except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ModelError(f"{path}: openvino cannot load it: {lines[-1][:300] if lines else error!r}") from None
+        raise _unreadable(path, error) from None
     executed = executed_precisions(compiled)
-    # fp32 means all of it; in bf16 single layers may stay exact
+    # fp32 means all of it; in bf16 and int8 single layers may stay exact
     if executed[precision] < executed.total() * (1.0 if precision == "fp32" else 0.5):
         found = ", ".join(f"{count} in {name}" for name, count in executed.items())
         raise EngineError(
@@ -58,3 +74,8 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise EngineError(f"openvino cannot be imported ({error}): pip install 'zodi[cpu]'") from None
     return openvino
+
+
+def _unreadable(path: Path, error: RuntimeError) -> ModelError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ModelError(f"{path}: openvino cannot load it: {lines[-1][:300] if lines else repr(error)}")

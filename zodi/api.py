@@ -28,7 +28,6 @@ from zodi.exporting import ExportChoice as ExportChoice
 from zodi.exporting import PlanChoice as PlanChoice
 from zodi.exporting import export_engines as export_engines
 from zodi.exporting import verify_engines as verify_engines
-from zodi.labels import LabelSet
 from zodi.opening import EngineChoice as EngineChoice
 from zodi.opening import ModelChoice as ModelChoice
 from zodi.opening import Notify, open_model
@@ -101,7 +100,7 @@ def run_transfer(
 
     limit         transfer only the first images, in the order of keys
     shard         (i, n): only the images of this share of n, by key; the shares together are the whole run
-    judge         checkpoint of a segmenter of the source domain, for layout scores
+    judge         segmenter of the source domain, a checkpoint or an exported file, for layout scores
     restart       make every image again, also where the settings differ from those of the results that are there
     max_failures  more failed results than this end the run
     workers       threads that read ahead, and as many that write
@@ -122,7 +121,7 @@ def run_transfer(
         opened, info, tokenizer = stack.enter_context(
             open_model(model, engine, batch=settings.batch, image_size=settings.image_size, notify=notify)
         )
-        judging = None if judge is None else _open_judge(judge, dataset.label_set, opened.device)
+        judging = None if judge is None else _open_judge(judge, dataset, settings, opened.device)
         described = {
             d.name: settings.describe(d, info, _describe_engine(opened), judging and judging.hash) for d in domains
         }
@@ -247,10 +246,10 @@ def _select(dataset: Dataset, domains: Sequence[Domain], limit: int | None) -> S
     return dataset.samples[:limit]
 
 
-def _open_judge(checkpoint: Path, label_set: LabelSet, device: torch.device) -> Any:
+def _open_judge(model: Path, dataset: Dataset, settings: TransferSettings, device: torch.device) -> Any:
     from zodi.segmenter.judge import open_judge
 
-    return open_judge(checkpoint, label_set, device)
+    return open_judge(model, dataset.label_set, device, confident=settings.mask_disagreement)
 
 
 def _describe_engine(engine: Engine) -> dict[str, str]:

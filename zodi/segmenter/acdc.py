@@ -15,15 +15,14 @@ from PIL import Image
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, read_image
 from zodi.errors import DataError, OutputError
-from zodi.segmenter.checkpoint import Segmenter
-from zodi.segmenter.evaluate import EvaluateSettings, predict_image
+from zodi.segmenter.evaluate import EvaluateSettings, Model, predict_image
 
 FOLDER = "labelTrainIds"
 
 
 @torch.inference_mode()
 def write_acdc_zip(
-    segmenter: Segmenter,
+    segmenter: Model,
     dataset: Dataset,
     file: Path,
     settings: EvaluateSettings,

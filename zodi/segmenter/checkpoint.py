@@ -2,51 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zodi.errors import ModelError
 from zodi.files import write_atomic
-from zodi.labels import IGNORE, Colour, LabelSet
-from zodi.segmenter.nets import VOID_LOGIT, build_net, read_tensors
+from zodi.segmenter.info import SegmenterInfo as SegmenterInfo
+from zodi.segmenter.info import info_from_json
+from zodi.segmenter.info import palette_of as palette_of
+from zodi.segmenter.nets import build_net, read_tensors
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-RESIZE_KERNELS = ("lanczos",)
-
-
-@dataclass(frozen=True)
-class SegmenterInfo:
-    """What `model.json` says.
-
-    architecture, encoder, options  what `build_net` is called with
-    classes    names by train id; the net has as many logits, one more with the option "void_logit"
-    palette    colours by train id
-    ignore     train id of void
-    mean, std  of the input, RGB, of values 0..1
-    size       (height, width) that images were resized to in training
-    resize     the kernel that did it
-    """
-
-    architecture: str
-    encoder: str
-    options: Mapping[str, Any]
-    classes: tuple[str, ...]
-    palette: tuple[Colour, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    size: tuple[int, int]
-    ignore: int = IGNORE
-    resize: str = "lanczos"
-
-    @property
-    def logits(self) -> int:
-        """How many channels the net's output has."""
-        return len(self.classes) + bool(self.options.get(VOID_LOGIT, False))
 
 
 @dataclass(frozen=True)
@@ -57,24 +27,22 @@ class Segmenter:
     info: SegmenterInfo
 
 
-def palette_of(label_set: LabelSet) -> tuple[Colour, ...]:
-    """The colours of the train ids 0..C-1."""
-    rows = label_set.palette[: label_set.num_classes].tolist()
-    return tuple((red, green, blue) for red, green, blue in rows)
-
-
 def save_checkpoint(directory: Path, weights: Mapping[str, Tensor], info: SegmenterInfo) -> None:
     """Write a checkpoint; each file is whole or not there, the description comes last.
 
     Raises OutputError where it cannot be written.
     """
-    from safetensors.torch import save
-
     # a description left from before would vouch for the new weights
     (directory / DESCRIPTION).unlink(missing_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomic(directory / WEIGHTS, save(tensors))
+    write_tensors(directory / WEIGHTS, weights)
     write_atomic(directory / DESCRIPTION, (json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a .safetensors file. Raises OutputError where it cannot be written."""
+    from safetensors.torch import save
+
+    write_atomic(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def load_checkpoint(directory: Path, *, device: str | torch.device = "cpu") -> Segmenter:
@@ -114,38 +82,7 @@ def read_info(directory: Path) -> SegmenterInfo:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a valid JSON file ({error}): copy the checkpoint again") from None
-    known = [field.name for field in fields(SegmenterInfo)]
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: holds no JSON object: copy the checkpoint again")
-    wrong = [f"unknown key {key!r}" for key in content if key not in known]
-    wrong += [f"no key {key!r}" for key in known if key not in content]
-    if wrong:
-        raise ModelError(f"{path}: {wrong[0]}: its keys must be {', '.join(known)}")
-    try:
-        info = SegmenterInfo(
-            architecture=str(content["architecture"]),
-            encoder=str(content["encoder"]),
-            options=dict(content["options"]),
-            classes=tuple(map(str, content["classes"])),
-            palette=tuple((int(r), int(g), int(b)) for r, g, b in content["palette"]),
-            mean=_three(content["mean"]),
-            std=_three(content["std"]),
-            size=(int(content["size"][0]), int(content["size"][1])),
-            ignore=int(content["ignore"]),
-            resize=str(content["resize"]),
-        )
-    except (TypeError, ValueError, IndexError) as error:
-        raise ModelError(f"{path}: a value has the wrong form ({error}): copy the checkpoint again") from None
-    if len(info.palette) != len(info.classes):
-        raise ModelError(f"{path}: {len(info.classes)} classes and {len(info.palette)} colours: give one for each")
-    if info.resize not in RESIZE_KERNELS:
-        raise ModelError(f"{path}: unknown resize kernel {info.resize!r}: allowed are {', '.join(RESIZE_KERNELS)}")
-    return info
-
-
-def _three(values: Any) -> tuple[float, float, float]:
-    first, second, third = map(float, values)
-    return first, second, third
+    return info_from_json(content, str(path))
 
 
 def _check_logits(

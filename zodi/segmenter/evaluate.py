@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,13 +12,17 @@ import torch
 
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
+from zodi.engines.devices import find_device
+from zodi.engines.segmenters import DeployedSegmenter, open_segmenter
 from zodi.errors import DataError, SettingsError
-from zodi.segmenter.checkpoint import Segmenter
+from zodi.segmenter.checkpoint import Segmenter, load_checkpoint
+from zodi.segmenter.deployed import predict_windows
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label, to_input
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
 from zodi.segmenter.predict import WHOLE, PredictSettings, predict_scores, resize_scores
 
 Size = tuple[int, int]
+Model = Segmenter | DeployedSegmenter  # a checkpoint's net, or an exported file
 ALL = "all"  # the condition of a row that adds up several
 
 # of one image: the sample, the image and train ids at the size of scoring, and the prediction
@@ -46,10 +51,11 @@ class EvaluateSettings:
         if self.batch < 1:
             raise SettingsError(f"batch is {self.batch}, allowed is 1 or more")
 
-    def declared(self, segmenter: Segmenter) -> str:
+    def declared(self, segmenter: Model) -> str:
         """The scale in words, e.g. "512x1024" or "512x1024, scored at the label's size"."""
+        self = fitted(self, segmenter)
         size = self.scale or segmenter.info.size
-        text = size if isinstance(size, str) else f"{size[0]}x{size[1]}"
+        text = size if isinstance(size, str) else _text(size)
         text += f", windows {self.predict.window[0]}x{self.predict.window[1]}" if self.predict.window else ""
         if self.predict.scales != (1.0,):
             text += f", scales {' '.join(f'{scale:g}' for scale in self.predict.scales)}"
@@ -88,9 +94,16 @@ class Score:
         }
 
 
+def open_model(path: Path, device: str = "auto") -> Model:
+    """A checkpoint directory as its net, or an exported file. Raises ModelError and EngineError."""
+    if path.is_dir() or not path.exists():
+        return load_checkpoint(path, device=find_device(device))
+    return open_segmenter(path, device=device)
+
+
 @torch.inference_mode()
 def evaluate(
-    segmenter: Segmenter,
+    segmenter: Model,
     datasets: Sequence[Dataset],
     settings: EvaluateSettings | None = None,
     *,
@@ -100,12 +113,12 @@ def evaluate(
 ) -> list[Score]:
     """One score for each data set; of ACDC one for each condition, and one over all of them.
 
-    segmenter  on the device that it is to run on
+    segmenter  on the device that it is to run on; a checkpoint's or an exported file
     on_image   called with each image, its truth and its prediction, e.g. to draw them
 
     Raises DataError for images that cannot be read and for data sets of other classes than the segmenter's.
     """
-    settings = settings or EvaluateSettings()
+    settings = fitted(settings or EvaluateSettings(), segmenter)
     for dataset in datasets:
         check_classes(segmenter, dataset)
     groups = [split_conditions(dataset) for dataset in datasets]
@@ -134,30 +147,60 @@ def evaluate(
 
 
 def predictions(
-    segmenter: Segmenter, dataset: Dataset, settings: EvaluateSettings, *, workers: int
+    segmenter: Model, dataset: Dataset, settings: EvaluateSettings, *, workers: int
 ) -> Iterator[tuple[Sample, Pixels, Pixels, Pixels]]:
     """Sample, image (H, W, 3), train ids (H, W) and predicted train ids (H, W), at the size of scoring, in order."""
-    device = next(segmenter.net.parameters()).device
     read = map_ahead(lambda s: (s, *read_pair(dataset, s)), dataset.samples, workers, 2 * settings.batch)
     for items in batches_of_one_size(read, settings.batch):
         size = _scale(segmenter, settings, items[0][1])
         scaled = [resize_image(image, size) for _, image, _ in items]
-        images = torch.stack([to_input(image, segmenter.info) for image in scaled]).to(device)
-        scores = predict_scores(segmenter, images, settings.predict)
-        for i, (sample, image, label) in enumerate(items):
-            at_label = settings.score_at == "label"
-            wanted: Size = (label.shape[0], label.shape[1]) if at_label else size
-            ids = resize_scores(scores[i : i + 1], wanted)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-            yield sample, image if at_label else scaled[i], resize_label(label, wanted), ids
+        at_label = settings.score_at == "label"
+        wanted = _size(items[0][1]) if at_label else size
+        predicted = predict_ids(segmenter, scaled, wanted, settings.predict)
+        for (sample, image, label), small, ids in zip(items, scaled, predicted, strict=True):
+            yield sample, image if at_label else small, resize_label(label, wanted), ids
 
 
-def predict_image(segmenter: Segmenter, image: Pixels, settings: EvaluateSettings) -> Pixels:
-    """Train ids (H, W) of an image (H, W, 3) of any size, at its own size."""
+@torch.inference_mode()
+def predict_ids(segmenter: Model, images: Sequence[Pixels], wanted: Size, settings: PredictSettings) -> list[Pixels]:
+    """Train ids (H, W) at the size `wanted` of images (h, w, 3) of one size.
+
+    A net's scores are enlarged before the largest is taken; of a file the ids are, as it may have no scores.
+    """
+    if isinstance(segmenter, DeployedSegmenter):
+        whole = settings.window is None
+        ids = segmenter.predict(np.stack(images)) if whole else [predict_windows(segmenter, i) for i in images]
+        return [resize_label(part, wanted) for part in ids]
     device = next(segmenter.net.parameters()).device
+    inputs = torch.stack([to_input(image, segmenter.info) for image in images]).to(device)
+    scores = resize_scores(predict_scores(segmenter, inputs, settings), wanted)
+    return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
+
+
+def fitted(settings: EvaluateSettings, segmenter: Model) -> EvaluateSettings:
+    """The settings that a model can be scored with: a file that slides windows does so, at the images' own scale.
+
+    Raises SettingsError for what only a checkpoint can do.
+    """
+    if not isinstance(segmenter, DeployedSegmenter):
+        return settings
+    if settings.predict.scales != (1.0,) or settings.predict.flip:
+        raise SettingsError(f"{segmenter.path}: an exported file cannot average passes: score the checkpoint instead")
+    window = segmenter.info.size if segmenter.file.fit == "window" else None
+    if settings.predict.window not in (None, window):
+        raise SettingsError(
+            f"{segmenter.path}: was exported with --fit {segmenter.file.fit} at {_text(segmenter.info.size)}: "
+            "leave --window out"
+        )
+    scale = settings.scale or ("source" if window else None)
+    return replace(settings, scale=scale, predict=PredictSettings(window=window))
+
+
+def predict_image(segmenter: Model, image: Pixels, settings: EvaluateSettings) -> Pixels:
+    """Train ids (H, W) of an image (H, W, 3) of any size, at its own size."""
+    settings = fitted(settings, segmenter)
     scaled = resize_image(image, _scale(segmenter, settings, image))
-    scores = predict_scores(segmenter, to_input(scaled, segmenter.info)[None].to(device), settings.predict)
-    ids: Pixels = resize_scores(scores, (image.shape[0], image.shape[1]))[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-    return ids
+    return predict_ids(segmenter, [scaled], _size(image), settings.predict)[0]
 
 
 def batches_of_one_size(
@@ -198,7 +241,7 @@ def set_name(dataset: Dataset) -> str:
     return dataset.root.resolve().name
 
 
-def check_classes(segmenter: Segmenter, dataset: Dataset) -> None:
+def check_classes(segmenter: Model, dataset: Dataset) -> None:
     """Raise DataError unless the label set has exactly the classes of the segmenter, in its order."""
     if not dataset.samples:
         raise DataError(f"{dataset.root}: has no images: check --split and --condition")
@@ -216,9 +259,17 @@ def check_classes(segmenter: Segmenter, dataset: Dataset) -> None:
         )
 
 
-def _scale(segmenter: Segmenter, settings: EvaluateSettings, image: Pixels) -> Size:
+def _scale(segmenter: Model, settings: EvaluateSettings, image: Pixels) -> Size:
     size = settings.scale or segmenter.info.size
-    return (image.shape[0], image.shape[1]) if isinstance(size, str) else size
+    return _size(image) if isinstance(size, str) else size
+
+
+def _size(image: Pixels) -> Size:
+    return image.shape[0], image.shape[1]
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _number(value: float) -> float | None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # sizes of images are also changed where there is no PyTorch
 
 Pixels = NDArray[np.uint8]
 
+WINDOW_STEP = 2 / 3  # of a window's side; neighbours share a third
+
 
 class InputForm(Protocol):
     """What of a checkpoint's description decides the form of the input: mean and std, RGB, of values 0..1."""
@@ -58,3 +60,8 @@ def normalise(image: "Tensor", form: InputForm) -> "Tensor":
     mean = torch.tensor(form.mean, device=image.device).view(3, 1, 1)
     std = torch.tensor(form.std, device=image.device).view(3, 1, 1)
     return (image.float() / 255 - mean) / std
+
+
+def window_starts(side: int, window: int) -> list[int]:
+    """Where sliding windows start along a side that is no shorter than they; the last one ends where the side does."""
+    return [*range(0, side - window, max(1, int(WINDOW_STEP * window))), side - window]

@@ -1,4 +1,4 @@
-"""What is known of a segmenter without its weights, and without PyTorch: of a checkpoint, and of a file made from it."""
+"""What is known of a segmenter without its weights and without PyTorch: of a checkpoint, and of a file made of it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

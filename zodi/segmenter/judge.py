@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from zodi.errors import ModelError
+from zodi.engines.segmenters import DeployedSegmenter
+from zodi.errors import ModelError, SettingsError
 from zodi.labels import LabelSet
-from zodi.segmenter.checkpoint import DESCRIPTION, WEIGHTS, Segmenter, load_checkpoint
-from zodi.segmenter.images import resize_image, to_input
+from zodi.segmenter.checkpoint import DESCRIPTION, WEIGHTS, Segmenter
+from zodi.segmenter.evaluate import open_model
+from zodi.segmenter.images import resize_image, resize_label, to_input
 from zodi.segmenter.predict import predict_scores, resize_scores
 from zodi.transfer.manifest import file_sha256
 
@@ -39,16 +42,51 @@ class SegmenterJudge:
         return ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
 
 
-def open_judge(checkpoint: Path, label_set: LabelSet, device: torch.device) -> SegmenterJudge:
-    """Open a checkpoint as a judge for a label set.
+class FileJudge:
+    """The same for an exported file, which takes one size; without probabilities its confidence is 0 everywhere."""
 
-    Raises ModelError where it is no checkpoint, or its classes are not those of the label set.
+    def __init__(self, segmenter: DeployedSegmenter, digest: str) -> None:
+        self.hash = digest
+        self._segmenter = segmenter
+
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        height, width = images.shape[1:3]
+        scaled = np.stack([resize_image(image, self._segmenter.info.size) for image in images])
+        if self._segmenter.file.output == "labels":
+            ids = self._segmenter.predict(scaled)
+            confidence = np.zeros(ids.shape, np.float32)
+        else:
+            probabilities = self._segmenter.probabilities(scaled)
+            ids, confidence = probabilities.argmax(axis=1).astype(np.uint8), probabilities.max(axis=1)
+        large = [resize_label(part, (height, width)) for part in ids]
+        sure = [
+            np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR)) for part in confidence
+        ]
+        return np.stack(large), np.stack(sure)
+
+
+def open_judge(
+    model: Path, label_set: LabelSet, device: torch.device, *, confident: bool = False
+) -> SegmenterJudge | FileJudge:
+    """Open a checkpoint or an exported file as a judge for a label set; files run where their runtime runs.
+
+    confident  its probabilities are needed
+
+    Raises ModelError where it is no segmenter, or its classes are not those of the label set; SettingsError where
+    probabilities are needed and the file has none.
     """
-    segmenter = load_checkpoint(checkpoint, device=device)
+    segmenter = open_model(model, str(device) if model.is_dir() else "auto")
     if segmenter.info.classes != label_set.names:
         raise ModelError(
-            f"{checkpoint}: has the classes {', '.join(segmenter.info.classes)}; "
+            f"{model}: has the classes {', '.join(segmenter.info.classes)}; "
             f"a judge for label set {label_set.name!r} needs {', '.join(label_set.names)}"
         )
-    digest = file_sha256(checkpoint / WEIGHTS)[:8] + file_sha256(checkpoint / DESCRIPTION)[:8]
+    if isinstance(segmenter, DeployedSegmenter):
+        if confident and segmenter.file.output == "labels":
+            raise SettingsError(
+                f"{model}: returns labels alone, --mask-disagreement needs to know how sure the judge is: "
+                "export it with --output probabilities"
+            )
+        return FileJudge(segmenter, file_sha256(model)[:16])
+    digest = file_sha256(model / WEIGHTS)[:8] + file_sha256(model / DESCRIPTION)[:8]
     return SegmenterJudge(segmenter, digest, device)

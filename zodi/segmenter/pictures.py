@@ -2,14 +2,17 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from zodi.files import write_atomic
 from zodi.labels import Colour
-from zodi.segmenter.evaluate import Score
 from zodi.segmenter.images import Pixels
+
+if TYPE_CHECKING:
+    from zodi.segmenter.evaluate import Score
 
 ALPHA = 0.6  # of the class colours over the image
 GAP = 4  # pixels between the three
@@ -33,7 +36,7 @@ def write_overlay(path: Path, image: Pixels, truth: Pixels, prediction: Pixels, 
     write_atomic(path, content.getvalue(), sync=False)
 
 
-def write_confusion(path: Path, score: Score) -> None:
+def write_confusion(path: Path, score: "Score") -> None:
     """Write the confusion matrix as PNG: rows = truth, each row in per cent of its pixels, absent classes left out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,6 +1,5 @@
 """Class scores of images: whole or by sliding windows, at one scale or several, with or without the mirror image."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +8,10 @@ from torch.nn import functional
 
 from zodi.errors import SettingsError
 from zodi.segmenter.checkpoint import Segmenter
+from zodi.segmenter.images import window_starts
 from zodi.segmenter.nets import as_segmenter
 
 Size = tuple[int, int]
-WINDOW_STEP = 2 / 3  # of a window's side; neighbours share a third
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,9 @@ def _windows(segmenter: Segmenter, images: Tensor, window: Size | None) -> Tenso
     window = min(window[0], height), min(window[1], width)
     shape = (images.shape[0], len(segmenter.info.classes), height, width)
     total, count = images.new_zeros(shape), images.new_zeros((height, width))
-    for top in _starts(height, window[0]):
-        for left in _starts(width, window[1]):
+    for top in window_starts(height, window[0]):
+        for left in window_starts(width, window[1]):
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
             total[place] += forward(segmenter, images[place]).softmax(dim=1)
             count[place] += 1
     return total / count
-
-
-def _starts(side: int, window: int) -> Iterator[int]:
-    step = max(1, int(WINDOW_STEP * window))
-    yield from range(0, side - window, step)
-    yield side - window
