@@ -38,6 +38,8 @@ def _print(report: dict[str, Any]) -> None:
     click.echo("\nEngines")
     for name, state in report["engines"].items():
         detail = ", ".join(state.get("providers") or state.get("devices") or [])
+        if "builds_for" in state:
+            detail = f"builds plans for compute capability {', '.join(state['builds_for'])}"
         click.echo(
             f"  {name:13}" + (f"not here: {state['error']}" if "error" in state else f"{state['version']} {detail}")
         )

@@ -37,6 +37,11 @@ def inspect(directory: Path, json_file: str | None) -> None:
         for port, shape in identity["ports"].items():
             click.echo(f"  {port}: {shape}")
         click.echo(f"  {_parity(graph['parity'])}")
+    for name, plan in table["plans"].items():
+        gpus = plan["gpu"] or f"compute capability {', '.join(plan['compute_capability'])}"
+        click.echo(
+            f"plan of {name}: {plan['precision']}, {plan['product']} {plan['version']}, {plan['os']}, for {gpus}"
+        )
     for name, state in table["engines"].items():
         click.echo(f"engine {name} {state['version'] or ''} {state['precision']} on {state['gpu'] or state['device']}")
 
@@ -47,7 +52,7 @@ def inspect(directory: Path, json_file: str | None) -> None:
     "--engine",
     "engines",
     multiple=True,
-    type=click.Choice(["ort", "openvino"]),
+    type=click.Choice(["ort", "openvino", "trt"]),
     help="Compute with it, too; may be repeated. [default: every one that is installed]",
 )
 @json_option

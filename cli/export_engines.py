@@ -1,5 +1,6 @@
-"""`zodi export-engines`: make the files that ONNX Runtime and OpenVINO run from."""
+"""`zodi export-engines`: make the files that ONNX Runtime, OpenVINO and TensorRT run from."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -13,8 +14,8 @@ from zodi.cli.options import json_option, model_options, write_json
     "--engine",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "ort", "openvino", "onnx"]),
-    help="Check the files on this engine, here; onnx: only make them, e.g. for another machine.",
+    type=click.Choice(["auto", "ort", "openvino", "trt", "onnx"]),
+    help="Build for this engine, and check it here; onnx: only make the files, e.g. for another machine.",
 )
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16", "fp16"]))
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
@@ -37,6 +38,21 @@ from zodi.cli.options import json_option, model_options, write_json
     metavar="BUNDLE",
     help="Take the files of a bundle that was made elsewhere; needs neither weights nor a hub.",
 )
+@click.option(
+    "--compute-capability",
+    "capabilities",
+    multiple=True,
+    metavar="X.Y",
+    help="trt: build ahead of time for such RTX GPUs, needs none here; may be repeated. [default: the GPU here]",
+)
+@click.option("--workspace-mib", type=click.IntRange(1), metavar="N", help="trt: memory that a layer may use.")
+@click.option(
+    "--optimization-level",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0, 5),
+    help="trt: 0 builds fast, 5 runs fast.",
+)
 @json_option
 def command(
     model: str,
@@ -51,22 +67,30 @@ def command(
     static: bool,
     bundle: Path | None,
     from_onnx: Path | None,
+    capabilities: tuple[str, ...],
+    workspace_mib: int | None,
+    optimization_level: int,
     json_file: str | None,
 ) -> None:
     """Write a model's five graphs as ONNX files, check each against PyTorch, and try them on the engine.
 
-    What is there and current is left alone, so a broken export goes on where it stopped.
+    For trt, TensorRT plans are built from them, for the GPU that is here or for those that are named. What is there and
+    current is left alone, so a broken export goes on where it stopped.
     """
     from zodi import api
+    from zodi.cli.progress import progress
     from zodi.engines.profile import parse_batch, parse_image_size
 
-    sizes = api.ExportChoice(parse_image_size(image_size), parse_batch(batch), static)
-    made = api.export_engines(
-        api.ModelChoice(model, controlnet, variant, revision),
-        api.EngineChoice(engine, precision, device, bundle),
-        sizes=sizes,
-        from_onnx=from_onnx,
-        notify=lambda message: click.echo(message, err=json_file == "-"),
-    )
+    with ExitStack() as stack:
+        update = stack.enter_context(progress("plans")) if engine == "trt" else lambda done, total, note: None
+        made = api.export_engines(
+            api.ModelChoice(model, controlnet, variant, revision),
+            api.EngineChoice(engine, precision, device, bundle),
+            sizes=api.ExportChoice(parse_image_size(image_size), parse_batch(batch), static),
+            from_onnx=from_onnx,
+            plans=api.PlanChoice(capabilities, workspace_mib, optimization_level),
+            notify=lambda message: click.echo(message, err=json_file == "-"),
+            on_progress=update,
+        )
     click.echo(f"bundle: {made.directory}", err=json_file == "-")
     write_json(json_file, made.to_json())

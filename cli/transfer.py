@@ -32,7 +32,7 @@ from zodi.cli.options import Shard, dataset_options, json_option, model_options,
     "--engine",
     default="torch",
     show_default=True,
-    type=click.Choice(["auto", "torch", "ort", "openvino"]),
+    type=click.Choice(["auto", "torch", "ort", "openvino", "trt"]),
     help="What the model runs on; auto: the fastest exact one.",
 )
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "bf16", "fp16"]))
@@ -40,7 +40,7 @@ from zodi.cli.options import Shard, dataset_options, json_option, model_options,
     "--bundle",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The model's files for ort and openvino, from `zodi export-engines`. [default: in the user's cache]",
+    help="The model's files for ort, openvino and trt, from `zodi export-engines`. [default: in the user's cache]",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="Images per batch.")
@@ -101,7 +101,7 @@ from zodi.cli.options import Shard, dataset_options, json_option, model_options,
     "--judge",
     type=click.Path(path_type=Path),
     metavar="CKPT",
-    help="Segmenter of the source domain; scores each result's layout against the label.",
+    help="Segmenter of the source domain, checkpoint or exported file; scores each result's layout against the label.",
 )
 @click.option("--min-layout", type=float, metavar="0..1", help="Draw results of lower layout agreement again.")
 @click.option("--tries", default=1, show_default=True, type=int, help="Draw at most so often, then quarantine.")

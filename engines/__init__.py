@@ -15,6 +15,13 @@ ENGINES: dict[str, str] = {  # name -> module with `open_engine`
     "torch": "zodi.engines.torch",
     "ort": "zodi.engines.ort",
     "openvino": "zodi.engines.openvino",
+    "trt": "zodi.engines.trt",
+}
+PACKAGES = {  # name -> import names, one of which the engine needs
+    "torch": ("torch",),
+    "ort": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "trt": ("tensorrt", "tensorrt_rtx"),
 }
 
 
@@ -60,5 +67,4 @@ def file_precision(name: str, precision: str) -> str:
 
 def installed_engines() -> list[str]:
     """The engines whose runtime can be found, in the order of ENGINES."""
-    packages = {"torch": "torch", "ort": "onnxruntime", "openvino": "openvino"}
-    return [name for name in ENGINES if importlib.util.find_spec(packages[name]) is not None]
+    return [name for name in ENGINES if any(importlib.util.find_spec(package) for package in PACKAGES[name])]

@@ -3,6 +3,7 @@
 bundle.json        identity, sizes, one entry per graph, sha256 of every other file and of itself
 GRAPH.onnx         one of the five graphs of `zodi.ports`; its weights are in GRAPH.onnx.data
 GRAPH.parity.npz   sample inputs and what PyTorch computed from them in float32
+GRAPH.plan         where it was built: the graph for TensorRT on certain GPUs; executable code
 tokenizer/         of the text encoder
 scheduler/         the model's own scheduler config
 """
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from zodi.model import ModelInfo
 from zodi.ports import Graph, graphs
 
 BUNDLE_FILE = "bundle.json"
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "zodi"  # of the identity inside each ONNX file
 
 
@@ -37,6 +38,7 @@ class Bundle:
     sizes      that the graphs are made for
     graphs     by name: {"identity", "parity"}; the identity is also in the ONNX file
     engines    by name: which engine has been checked on these files, where, and its parity
+    plans      by graph: the identity of its TensorRT plan, see `zodi.engines.trt_plans`
     files      sha256 by path relative to the directory
     """
 
@@ -47,10 +49,15 @@ class Bundle:
     graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def path(self, graph: str) -> Path:
         """The ONNX file of a graph."""
         return self.directory / f"{graph}.onnx"
+
+    def plan_path(self, graph: str) -> Path:
+        """The TensorRT plan of a graph."""
+        return self.directory / f"{graph}.plan"
 
     def profile(self, graph: str) -> Profile:
         """The sizes that a graph takes."""
@@ -68,6 +75,16 @@ class Bundle:
             + f" --bundle {shlex.quote(str(self.directory))}"
         )
 
+    @property
+    def rebuild_plans(self) -> str:
+        """The command that builds the TensorRT plans, again or for the first time, from this bundle's ONNX files."""
+        place = shlex.quote(str(self.directory))
+        ahead = {c for plan in self.plans.values() if plan["ahead_of_time"] for c in plan["compute_capability"]}
+        return " ".join(
+            [f"zodi export-engines --from-onnx {place} --bundle {place} --precision {self.precision} --engine trt"]
+            + [f"--compute-capability {each}" for each in sorted(ahead)]
+        )
+
     def to_json(self) -> dict[str, Any]:
         """What bundle.json holds."""
         table: dict[str, Any] = {
@@ -78,6 +95,7 @@ class Bundle:
             "sizes": self.sizes.to_json(),
             "graphs": self.graphs,
             "engines": self.engines,
+            "plans": self.plans,
             "files": dict(sorted(self.files.items())),
         }
         return {**table, "sha256": _digest(table)}
@@ -88,7 +106,9 @@ class Bundle:
 
 
 def open_bundle(directory: Path, *, weights: str | None = None, precision: str | None = None) -> Bundle:
-    """Read a bundle and verify all of it: every file's sha256, and every graph's identity.
+    """Read a bundle and verify it: every graph's identity, and every file's sha256 but those of plans.
+
+    Plans are verified by who loads them, see `zodi.engines.trt_plans.check_plans`.
 
     weights    hash that the model must have; None: any
     precision  that the files must have; None: any
@@ -108,7 +128,8 @@ def open_bundle(directory: Path, *, weights: str | None = None, precision: str |
     for name in graphs(bundle.info.dims):
         if name not in bundle.graphs:
             raise ModelError(f"{directory}: {name} is not in the bundle, its export was broken off: {bundle.rebuild}")
-    for name, problem in file_problems(bundle).items():
+    others = [name for name in bundle.files if not name.endswith(".plan")]
+    for name, problem in file_problems(bundle, others).items():
         raise ModelError(f"{directory}: {name} {problem}: make the bundle again with {bundle.rebuild}")
     for graph in graphs(bundle.info.dims).values():
         check_identity(bundle, graph)
@@ -135,16 +156,17 @@ def read_bundle(directory: Path) -> Bundle:
             table["graphs"],
             table["engines"],
             table["files"],
+            table["plans"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: is damaged ({type(error).__name__}: {error}): {again}") from None
 
 
-def file_problems(bundle: Bundle) -> dict[str, str]:
-    """What is wrong with which file: "is missing", or "is not the file that was written"."""
+def file_problems(bundle: Bundle, names: Iterable[str] | None = None) -> dict[str, str]:
+    """What is wrong with which of the files, or all: "is missing", or "is not the file that was written"."""
     problems = {}
-    for name, expected in bundle.files.items():
-        path = bundle.directory / name
+    for name in bundle.files if names is None else names:
+        expected, path = bundle.files[name], bundle.directory / name
         if not path.is_file():
             problems[name] = "is missing"
         elif file_sha256(path) != expected:
@@ -195,8 +217,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 def default_directory(info: ModelInfo, precision: str) -> Path:
     """Where a bundle is if nothing else is said: in the user's cache, by the model's weights and the precision."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "zodi" / "bundles" / f"{info.hash[:16]}-{precision}-v{FORMAT}"
+    return cache_directory() / "bundles" / f"{info.hash[:16]}-{precision}-v{FORMAT}"
+
+
+def cache_directory() -> Path:
+    """Where zodi keeps what it can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zodi"
 
 
 def export_command(model: str, controlnet: str | None = None) -> str:

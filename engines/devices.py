@@ -1,6 +1,7 @@
-"""Where engines run: devices by name, and how many CPU threads they may use."""
+"""Where engines run: devices by name, how many CPU threads they may use, and how much memory is free."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zodi.errors import EngineError
@@ -31,3 +32,13 @@ def cpu_threads(threads: int | None = None) -> int:
     if threads is not None:
         return threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> float:
+    """Bytes that programs may still take; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("inf")
+    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return float(found["MemAvailable"].split()[0]) * 1024

@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from zodi import __version__
+from zodi.engines.trt_product import capabilities
 
 PACKAGES = (
     "torch", "torchvision", "diffusers", "transformers", "accelerate", "onnx", "onnxscript", "polygraphy",
@@ -38,7 +39,7 @@ def diagnose() -> dict[str, Any]:
         "onnxruntime": _probe("onnxruntime", lambda m: {"providers": m.get_available_providers()}),
         "openvino": _probe("openvino", lambda m: {"devices": m.Core().available_devices}),
         "tensorrt": _probe("tensorrt", lambda m: {}),
-        "tensorrt_rtx": _probe("tensorrt_rtx", lambda m: {}),
+        "tensorrt_rtx": _probe("tensorrt_rtx", lambda m: {"builds_for": list(capabilities(m))}),
         "ray": _probe("ray", lambda m: {}),
     }
     return {

@@ -10,14 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zodi.bench_worker import PEER, Work, serve
 from zodi.engines import installed_engines
-from zodi.engines.devices import cpu_threads, find_device
+from zodi.engines.devices import cpu_threads, find_device, free_memory
 from zodi.engines.diagnosis import describe_machine
 from zodi.errors import EngineError, SettingsError, ZodiError
 from zodi.opening import EngineChoice, ModelChoice, Notify, find_bundle, load_model
@@ -139,7 +138,7 @@ def _measure(
     works: Sequence[Work], choice: BenchChoice, weights: int, notify: Notify
 ) -> tuple[dict[int, _Measured], float]:
     """Time all works in turns; all at once in memory where that is possible, else one after the other."""
-    together = len(works) * MEMORY_FACTOR * weights < _free_memory()
+    together = len(works) * MEMORY_FACTOR * weights < free_memory()
     groups = [list(enumerate(works))] if together else [[one] for one in enumerate(works)]
     if not together:
         notify("not enough memory for all engines at once: they are measured one after the other")
@@ -233,13 +232,3 @@ def _ask(connection: Connection, name: str, question: str) -> Any:
     if isinstance(answer, ZodiError):
         raise answer
     return answer
-
-
-def _free_memory() -> float:
-    """Bytes; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float("inf")
-    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    return float(found["MemAvailable"].split()[0]) * 1024

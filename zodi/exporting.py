@@ -1,6 +1,6 @@
 """The making and the checking of bundles, from what the user named."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from zodi.engines import file_precision, installed_engines
 from zodi.engines.bundle import Bundle, default_directory, file_problems, open_bundle, read_bundle
 from zodi.engines.choice import choose_engine
 from zodi.engines.profile import Range, Sizes, make_sizes
+from zodi.engines.trt_build import PlanChoice as PlanChoice
+from zodi.engines.trt_plans import build_plans, find_target
 from zodi.errors import EngineError, ModelError, SettingsError
 from zodi.export.bundle import check_engine, copy_bundle, export_bundle
 from zodi.model import ModelInfo
@@ -42,21 +44,30 @@ def export_engines(
     *,
     sizes: ExportChoice | None = None,
     from_onnx: Path | None = None,
+    plans: PlanChoice | None = None,
     notify: Notify = lambda message: None,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Bundle:
     """Make a bundle and check it on the engine; what is current stays as it is.
 
     engine     its `engine` may be "onnx": make the files, which are checked on the CPU, and try no engine on them
     from_onnx  take the files of this bundle instead of a model's weights
+    plans      how the engine "trt" is built
     notify     told what is done with each graph
+    on_progress  told how far the building of plans is: steps done, all steps, and what is done now
 
     Raises ModelError, EngineError, SettingsError and OutputError; a file that does not compute what PyTorch computes is
     a ModelError.
     """
     model, engine, sizes = model or ModelChoice(), engine or EngineChoice(), sizes or ExportChoice()
+    plans = plans or PlanChoice()
     name = choose_engine(engine.device, without=["torch"]) if engine.engine == AUTO else engine.engine
     if name == "torch":
         raise SettingsError("the torch engine runs from the model's weights: there is nothing to export for it")
+    if name == "trt":
+        find_target(plans, engine.device)  # before minutes are spent on files
+    elif plans != PlanChoice():
+        raise SettingsError("compute capability, workspace and optimization level are for --engine trt")
     precision = file_precision(name, engine.precision)
     if from_onnx is not None:
         source = open_bundle(from_onnx, precision=precision)
@@ -76,6 +87,11 @@ def export_engines(
         )
     if name == FILES:
         return bundle
+    if name == "trt":
+        fits = build_plans(bundle, plans, device=engine.device, notify=notify, on_progress=on_progress)
+        if not fits:
+            notify("the plans were built but not run: the GPU that they are for is not here")
+            return bundle
     state = check_engine(bundle, name, precision=engine.precision, device=engine.device, threads=engine.threads)
     bundle.engines[name] = state
     bundle.write()

@@ -74,7 +74,7 @@ def open_model(
     """
     name = choose_engine(engine.device) if engine.engine == AUTO else engine.engine
     if name == "torch" and engine.bundle is not None:
-        raise SettingsError("--bundle is for engines that run from files (ort, openvino): torch runs from the weights")
+        raise SettingsError("--bundle is for engines that run from files (ort, openvino, trt): torch runs from the weights")
     components = load_model(model) if model.model is not None or engine.bundle is None else None
     source: Components | Bundle | None = components
     if name != "torch":
