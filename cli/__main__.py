@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> (module, the line that `zodi
     "adapt": ("zodi.cli.adapt", "Train a segmenter on source and synthetic images."),
     "bench": ("zodi.cli.bench", "Measure engines beside what there was before."),
     "data": ("zodi.cli.data", "Check data sets and make them."),
+    "demo": ("zodi.cli.demo", "Show everything on a rendered street world, in minutes."),
     "doctor": ("zodi.cli.doctor", "Show what is installed, what this machine can do, and what is missing."),
     "engines": ("zodi.cli.engines", "Look into the files that engines run from."),
     "estimate": ("zodi.cli.estimate", "Estimate a segmenter's score in a domain without images."),
@@ -19,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> (module, the line that `zodi
     "export-engines": ("zodi.cli.export_engines", "Make the files that ONNX Runtime and OpenVINO run from."),
     "export-segmenter": ("zodi.cli.export_segmenter", "Make a segmenter a file that runs without PyTorch."),
     "predict": ("zodi.cli.predict", "Segment images with a checkpoint or an exported file."),
+    "report": ("zodi.cli.report", "Show runs on one HTML page."),
     "transfer": ("zodi.cli.transfer", "Repaint labelled images into another domain."),
 }
 

@@ -17,6 +17,8 @@ from zodi.adapting import estimate_target as estimate_target
 from zodi.adapting import run_adapt as run_adapt
 from zodi.bench import BenchChoice as BenchChoice
 from zodi.bench import bench_transfer as bench_transfer
+from zodi.bench_segmenter import SegmenterBenchChoice as SegmenterBenchChoice
+from zodi.bench_segmenter import bench_segmenter as bench_segmenter
 from zodi.data import Dataset, Sample
 from zodi.deploying import SegmenterChoice as SegmenterChoice
 from zodi.deploying import export_segmenter as export_segmenter
@@ -32,6 +34,8 @@ from zodi.opening import EngineChoice as EngineChoice
 from zodi.opening import ModelChoice as ModelChoice
 from zodi.opening import Notify, open_model
 from zodi.predicting import predict_images as predict_images
+from zodi.report.demo import demo_page as demo_page
+from zodi.report.page import report as report
 from zodi.transfer.card import write_card
 from zodi.transfer.items import Item, in_shard, load_item, make_jobs
 from zodi.transfer.log import open_log

@@ -28,6 +28,7 @@ from zodi.transfer.results import encode_png
 from zodi.transfer.settings import TransferSettings
 
 SHEET_ROWS = 8
+SEED_SCENES = 16  # that are transferred a second time, with another seed
 Images = NDArray[np.uint8]
 
 
@@ -52,10 +53,17 @@ def evaluate(
         rows.append([image for domain in DOMAINS for image in (rendered[domain][i], round_trips[domain][i])])
     save_sheet(folder / "round_trip.png", rows, [title for d in DOMAINS for title in (d, "decoded")])
 
-    results = {}
+    results: dict[str, list[Images]] = {}
+    seeds: dict[str, list[Images]] = {}
     for domain in targets:
         results[domain], seconds = transfer(folder, model, domain, device)
         measured[domain]["seconds_per_image"] = seconds
+        again = draw(folder, "results-seed-1", model, domain, device, seed=1, limit=SEED_SCENES)
+        pairs = zip(results[domain], again, strict=False)
+        measured[domain]["two_seeds_distance"] = float(
+            np.mean([np.abs(a - b.astype(float)).mean() / 255 for a, b in pairs])
+        )
+        seeds[domain] = again
         print(f"evaluate: {domain} {seconds:.2f} s per image", flush=True)
     colours = CITYSCAPES_19.control_colours()[CITYSCAPES_19.train_id_to_id]
     rows = []
@@ -64,6 +72,12 @@ def evaluate(
         rows.append([rendered["clear"][i], colours[labels[i]], *pairs])
     titles = ["source", "control", *(title for domain in targets for title in (domain, f"rendered {domain}"))]
     save_sheet(folder / "transfer.png", rows, titles)
+
+    rows = [
+        [rendered["clear"][i], *(image for domain in targets for image in (results[domain][i], seeds[domain][i]))]
+        for i in range(min(scenes, SHEET_ROWS))
+    ]
+    save_sheet(folder / "seeds.png", rows, ["source", *(f"{domain}, seed {n}" for domain in targets for n in (0, 1))])
 
     for domain, share in domain_shares(out, rendered, results).items():
         measured[domain].update(share)
@@ -88,12 +102,23 @@ def write_clear(root: Path, images: list[Images], labels: list[Images]) -> None:
 
 def transfer(folder: Path, model: Path, domain: str, device: str) -> tuple[list[Images], float]:
     """The clear scenes in another domain, with the preset's settings, and seconds per image of a warm batch."""
-    dataset = open_dataset("folder", folder / "clear")
-    choice = {"model": ModelChoice(str(model)), "engine": EngineChoice(device=device), "settings": TransferSettings()}
-    result = run_transfer(dataset, folder / "results", [PRESETS[domain]], **choice)
-    images = [np.asarray(Image.open(file)) for file in sorted((result.output / domain).rglob("*.png"))]
-    estimate = estimate_transfer(dataset, [PRESETS[domain]], **choice)
+    images = draw(folder, "results", model, domain, device)
+    estimate = estimate_transfer(
+        open_dataset("folder", folder / "clear"), [PRESETS[domain]],
+        model=ModelChoice(str(model)), engine=EngineChoice(device=device), settings=TransferSettings(),
+    )  # fmt: skip
     return images, estimate.seconds / estimate.results
+
+
+def draw(
+    folder: Path, name: str, model: Path, domain: str, device: str, *, seed: int = 0, limit: int | None = None
+) -> list[Images]:
+    """The clear scenes, or the first of them, in another domain, with the preset's settings; kept below `name`."""
+    result = run_transfer(
+        open_dataset("folder", folder / "clear"), folder / name, [PRESETS[domain]], limit=limit,
+        model=ModelChoice(str(model)), engine=EngineChoice(device=device), settings=TransferSettings(seed=seed),
+    )  # fmt: skip
+    return [np.asarray(Image.open(file)) for file in sorted((result.output / domain).rglob("*.png"))]
 
 
 @torch.inference_mode()

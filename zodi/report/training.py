@@ -45,7 +45,7 @@ def bench_section(path: Path) -> Section:
     content = read_json(path)
     rows = content["rows"]
     head = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(head, [[_cell(row.get(key)) for key in head] for row in rows])
+    table = Table(head, [[cell(row.get(key)) for key in head] for row in rows])
     blocks: list[Block] = [speed_bars(rows), table, Facts(flatten(content.get("machine", {})), "Machine")]
     return Section(f"Benchmark: {path.name}", "Measured in one run on one machine.", blocks)
 
@@ -84,8 +84,8 @@ def flatten(content: Any, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(content, list) and any(isinstance(item, dict) for item in content):
         return [row for i, item in enumerate(content) for row in flatten(item, f"{prefix}{i + 1} ")]
     if isinstance(content, list):
-        return [(prefix.strip(), ", ".join(_cell(item) for item in content))]
-    return [] if content is None else [(prefix.strip(), _cell(content))]
+        return [(prefix.strip(), ", ".join(cell(item) for item in content))]
+    return [] if content is None else [(prefix.strip(), cell(content))]
 
 
 def read_json(path: Path) -> Any:
@@ -96,7 +96,8 @@ def read_json(path: Path) -> Any:
         raise OutputError(f"{path}: cannot be read ({error}): run its command again") from None
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of JSON as text; a dash for null."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
