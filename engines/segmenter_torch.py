@@ -34,7 +34,7 @@ def open_file(path: Path, *, device: str, threads: int | None) -> tuple[FileInfo
 
     @torch.inference_mode()
     def run(images: Images) -> Scores:
-        planes = torch.from_numpy(images).to(where).permute(0, 3, 1, 2)
+        planes = torch.tensor(images, device=where).permute(0, 3, 1, 2)
         scores: Scores = forward(segmenter, normalise(planes, segmenter.info)).cpu().numpy().astype(np.float32)
         return scores
 

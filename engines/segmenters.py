@@ -23,6 +23,8 @@ OPENERS: dict[str, str] = {  # ending of the path -> module with `open_file(path
     "": "zodi.engines.segmenter_torch",  # a checkpoint directory
     ".onnx": "zodi.engines.segmenter_ort",
     ".xml": "zodi.engines.segmenter_openvino",
+    ".engine": "zodi.engines.segmenter_trt",
+    ".plan": "zodi.engines.segmenter_trt",
 }
 
 

@@ -14,7 +14,8 @@ from zodi.ports import Dim, Graph, Port
 Report = Callable[[float, str], None]  # share that is done, 0..1, and what is done now
 
 DTYPES = {"float32": "FLOAT", "int64": "INT64", "uint8": "UINT8"}  # of ports
-COMPUTE_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16"}
+# between quantised tensors products of int8 are typed as their result is
+COMPUTE_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16", "int8": "FLOAT"}
 
 
 @dataclass(frozen=True)

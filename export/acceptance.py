@@ -52,13 +52,13 @@ def make_reference(segmenter: Segmenter, samples: Samples, file: FileInfo) -> Re
     module = FromPixels(segmenter).eval()
     predicted = []
     for image in samples.images:
-        (logits,) = module(torch.from_numpy(image[None]))
+        (logits,) = module(torch.tensor(image[None]))
         predicted.append(logits[0].argmax(dim=0).to(torch.uint8).numpy())
     ids = np.stack(predicted)
-    probes = [(images, module(torch.from_numpy(images))[0]) for images in _probes(samples, file)]
+    probes = [(images, module(torch.tensor(images))[0]) for images in _probes(samples, file)]
     floor = None
     if file.precision != "int8":
-        planes = module.normalised(torch.from_numpy(samples.images[0][None]))
+        planes = module.normalised(torch.tensor(samples.images[0][None]))
         floor = precision_floor(segmenter.net, [planes], list(segmenter.net(planes)), file.precision)
     return Reference(samples, ids, probes, floor, _miou(samples, ids, file))
 

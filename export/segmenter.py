@@ -124,7 +124,7 @@ def export_segmenter(
             "versions": {name: metadata.version(name) for name in ("torch", "onnx", "onnxscript")},
         }
         if file.precision == "int8":
-            graph, report["quantisation"], figures = _quantised(traced, calibration, reference, file, choice, notify)
+            graph, report["quantisation"], figures = quantised(traced, calibration, reference, file, choice, notify)
         else:
             graph = traced if file.precision == "fp32" else scratch / "half.onnx"
             if file.precision != "fp32":
@@ -134,7 +134,9 @@ def export_segmenter(
         if not report["refusals"]:
             made = scratch / "made"
             made.mkdir()
-            report |= _finish(graph, made, reference, file, choice, figures, notify)
+            # OpenVINO rounds an fp32 file to bf16 itself
+            source = traced if (file.format, file.precision) == ("openvino", "bf16") else graph
+            report |= _finish(source, made, reference, file, choice, figures, notify)
         if report["refusals"]:
             write_report(directory, "refused", report)
             raise ModelError(
@@ -191,7 +193,7 @@ def _finish(
     return rest | {"figures": figures, "not_run": None, "refusals": refusals(figures, choice.max_drop)}
 
 
-def _quantised(
+def quantised(
     traced: Path,
     images: Iterable[Images],
     reference: Reference,

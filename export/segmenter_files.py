@@ -34,9 +34,9 @@ def write_file(graph: Path, directory: Path, file: FileInfo, capabilities: tuple
     else:
         from zodi.export.segmenter_trt import build_engine
 
-        plan = build_engine(graph, file, capabilities)
+        plan, built = build_engine(graph, file, capabilities)
         # a plan holds no metadata, and is code: only what this description vouches for is loaded
-        described = {METADATA_KEY: file.to_json(), "sha256": hashlib.sha256(plan).hexdigest()}
+        described = {METADATA_KEY: file.to_json(), "sha256": hashlib.sha256(plan).hexdigest(), "built": built}
         write_atomic(path, plan)
         write_atomic(path.with_name(path.name + ".json"), (json.dumps(described, indent=2) + "\n").encode())
     return path

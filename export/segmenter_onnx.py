@@ -69,9 +69,15 @@ def trace(segmenter: Segmenter, path: Path, file: FileInfo, opset: int) -> None:
         program: Any = torch.onnx.export(
             exported, dynamo=True, opset_version=opset, input_names=[PORT], output_names=[LOGITS], verbose=False
         )
+    taken = set()
     for node in program.model.graph:
         node.metadata_props.clear()  # stack traces, which hold paths
         node.doc_string = None
+        weight = node.inputs[1].name if len(node.inputs) > 1 and node.inputs[1] is not None else ""
+        layer = weight.removeprefix("net.").removesuffix(".weight")
+        if layer != weight and layer not in taken:  # called as in the checkpoint, for whoever reads what int8 spared
+            node.name = layer
+            taken.add(layer)
     program.model.graph.metadata_props.clear()
     program.model.metadata_props.clear()
     program.save(path)
