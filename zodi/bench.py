@@ -89,7 +89,7 @@ def bench_transfer(
         works.append(replace(work, name=name, engine=replace(engine, bundle=bundle)))
     del components
     if choice.peer:
-        works.append(replace(work, name=PEER, engine=replace(engine, bundle=None)))
+        works.append(replace(work, name=PEER, engine=replace(engine, precision="fp32", bundle=None)))
     measured, flops = _measure(works, choice, weights, notify)
     machine = describe_machine()
     if find_device(engine.device).type == "cpu":
@@ -128,7 +128,7 @@ def matrix_peak_gflops(threads: int, side: int = 1536) -> float:
 class _Measured:
     calls: list[float]
     batches: list[float]
-    inside: list[float]
+    inside: list[float | None]
     images: Any = None
     precision: str = ""
     peak_mib: float = 0.0
@@ -146,10 +146,10 @@ def _measure(
     flops = 0.0
     for group in groups:
         with ExitStack() as stack:
-            ask: dict[int, Callable[[str], Any]] = {}
+            ask: dict[int, Callable[..., Any]] = {}
             for i, work in group:
                 try:
-                    asked = stack.enter_context(_process(work))
+                    asked = stack.enter_context(open_worker(work))
                     opened = asked("open")
                 except EngineError as error:
                     if work.name in choice.engines:
@@ -182,7 +182,7 @@ def _rows(
     for i, m in measured.items():
         seconds = statistics.median(m.batches)
         is_peer = works[i].name == PEER
-        share = 1 - statistics.median(inside / all_of for inside, all_of in zip(m.inside, m.batches, strict=True))
+        known = [inside / all_of for inside, all_of in zip(m.inside, m.batches, strict=True) if inside is not None]
         rows.append(
             {
                 "engine": works[i].name,
@@ -190,7 +190,7 @@ def _rows(
                 "batch": choice.batch,
                 "images_per_s": choice.batch / seconds,
                 "ms_per_denoiser_call": 1e3 * median[i],
-                "outside_graphs_share": share,
+                "outside_graphs_share": 1 - statistics.median(known) if known else None,
                 "peak_mib": m.peak_mib,
                 "psnr_db": None if is_peer else psnr_db(m.images, measured[0].images),
                 "ratio_to_diffusers": peer / median[i] if peer else None,
@@ -207,15 +207,15 @@ def psnr_db(images: Any, reference: Any) -> float:
 
 
 @contextmanager
-def _process(work: Work) -> Iterator[Callable[[str], Any]]:
-    """A process that serves `work`; what it is asked comes back, or its error is raised here."""
+def open_worker(work: Work) -> Iterator[Callable[..., Any]]:
+    """A process that serves `work`, see `zodi.bench_worker.serve`; its answers come back, its errors are raised."""
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there, work), daemon=True)
     process.start()
     there.close()
     try:
-        yield lambda question: _ask(here, work.name, question)
+        yield lambda *question: _ask(here, work.name, question)
     finally:
         here.close()
         process.join(timeout=30)
@@ -223,12 +223,14 @@ def _process(work: Work) -> Iterator[Callable[[str], Any]]:
             process.terminate()
 
 
-def _ask(connection: Connection, name: str, question: str) -> Any:
+def _ask(connection: Connection, name: str, question: tuple[Any, ...]) -> Any:
     try:
         connection.send(question)
         answer = connection.recv()
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise EngineError(f"{name}: its process ended while it was asked to {question}: too little memory?") from None
+        raise EngineError(
+            f"{name}: its process ended while it was asked to {question[0]}: too little memory?"
+        ) from None
     if isinstance(answer, ZodiError):
         raise answer
     return answer
