@@ -96,7 +96,7 @@ class DeployedSegmenter:
         return np.concatenate(parts)[..., :height, :width]
 
 
-def open_segmenter(path: Path, *, device: str = "auto", threads: int | None = None) -> DeployedSegmenter:
+def open_segmenter(path: Path | str, *, device: str = "auto", threads: int | None = None) -> DeployedSegmenter:
     """Open a checkpoint directory, or a file that `zodi export-segmenter` made.
 
     device   "cpu", "cuda", or "auto": the GPU where the format's runtime has one

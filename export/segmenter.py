@@ -12,6 +12,8 @@ import numpy as np
 from zodi import __version__
 from zodi.engines.bundle import file_sha256
 from zodi.engines.segmenters import Images, open_segmenter
+from zodi.engines.trt_build import PlanChoice
+from zodi.engines.trt_plans import find_target
 from zodi.errors import EngineError, ModelError, OutputError, SettingsError
 from zodi.export.acceptance import Reference, Samples, make_reference, measure, refusals
 from zodi.export.half import convert_precision
@@ -105,6 +107,8 @@ def export_segmenter(
     A file that does not pass is not left behind: ModelError has the figures, and so have `refused.json` and
     `refused.md`. What was in the directory before stays then. Raises SettingsError, EngineError and OutputError too.
     """
+    if file.format == "trt":  # what is missing shows before the work
+        find_target(PlanChoice(choice.compute_capabilities), "auto")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -184,8 +184,9 @@ def _make_files(
         if precision == "fp32":
             return traced
         if precision == "int8":
+            loose = replace(reference, floor=None)  # what rounding to fp32 explains says nothing of int8
             limit = SegmenterChoice(max_drop=max_drop)
-            return quantised(traced, arrays, reference, replace(file, precision="int8"), limit, notify)[0]
+            return quantised(traced, arrays, loose, replace(file, precision="int8"), limit, notify)[0]
         convert_precision(traced, directory / f"{precision}.onnx", precision)
         return directory / f"{precision}.onnx"
 

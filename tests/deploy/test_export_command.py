@@ -67,6 +67,7 @@ def test_wrong_usage(cli, checkpoint, street_set, tmp_path):
         (["--size", "30x60"], "multiples of 16"),
         (["--root", tmp_path / "nowhere"], "no such directory"),
         (["--batch", "0"], "batch is '0'"),
+        (["--format", "trt", "--compute-capability", "1.0"], "compute capability is '1.0'"),
     ):
         done = cli("export-segmenter", checkpoint, *arguments, "-o", tmp_path / "out")
         assert (done.status, says in done.stderr) == (1, True), done.stderr

@@ -1,12 +1,15 @@
 """TensorRT plans of a segmenter, built for real by `tensorrt_rtx` without a GPU; what runs them needs one."""
 
+import ast
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from zodi.engines import segmenter_trt
 from zodi.engines.segmenter_trt import check_gpu, read_description
 from zodi.engines.segmenters import open_segmenter
 from zodi.errors import EngineError, ModelError
@@ -77,6 +80,13 @@ def test_a_plan_is_loaded_only_with_its_own_description(traced, file, reference,
     described.unlink()
     with pytest.raises(ModelError, match=r"a plan is loaded only with the description made with it"):
         open_segmenter(path)
+
+
+def test_the_file_that_cannot_be_run_here_is_small_and_without_branches():
+    text = Path(segmenter_trt.__file__).with_name("segmenter_trt_run.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    branches = (ast.If, ast.IfExp, ast.While, ast.Try, ast.Match, ast.BoolOp)
+    assert not [node for node in ast.walk(ast.parse(text)) if isinstance(node, branches)]
 
 
 def test_another_gpu(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 import zodi.engines.trt
 
 FOLDER = Path(zodi.engines.trt.__file__).parent
-FILES = ("trt.py", "trt_build.py", "trt_plans.py", "trt_product.py", "trt_runtime.py")
+FILES = ("trt.py", "trt_build.py", "trt_plans.py", "trt_product.py", "trt_runtime.py", "segmenter_trt_run.py")
 
 NAMES = {  # class -> its members that are used; "" is the module
     "": (
@@ -32,8 +32,13 @@ NAMES = {  # class -> its members that are used; "" is the module
         "get_timing_cache", "profiling_verbosity", "progress_monitor", "set_flag", "set_memory_pool_limit",
         "set_timing_cache",
     ),
-    "ICudaEngine": ("create_execution_context", "create_runtime_config", "device_memory_size_v2"),
-    "IExecutionContext": ("execute_async_v3", "set_device_memory", "set_input_shape", "set_tensor_address"),
+    "ICudaEngine": (
+        "create_execution_context", "create_runtime_config", "device_memory_size_v2", "get_tensor_dtype",
+        "get_tensor_name", "num_io_tensors",
+    ),
+    "IExecutionContext": (
+        "execute_async_v3", "get_tensor_shape", "set_device_memory", "set_input_shape", "set_tensor_address",
+    ),
     "ILayer": ("get_output", "name", "type"),
     "ILogger": ("Severity", "log"),
     "ILogger.Severity": ("ERROR",),

@@ -15,7 +15,7 @@ from zodi.data import Dataset, Sample
 from zodi.engines.devices import find_device
 from zodi.engines.segmenters import DeployedSegmenter, open_segmenter
 from zodi.errors import DataError, SettingsError
-from zodi.segmenter.checkpoint import Segmenter, load_checkpoint
+from zodi.segmenter.checkpoint import DESCRIPTION, Segmenter, load_checkpoint
 from zodi.segmenter.deployed import predict_windows
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label, to_input
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
@@ -96,7 +96,7 @@ class Score:
 
 def open_model(path: Path, device: str = "auto") -> Model:
     """A checkpoint directory as its net, or an exported file. Raises ModelError and EngineError."""
-    if path.is_dir() or not path.exists():
+    if (path / DESCRIPTION).exists() or not path.exists():
         return load_checkpoint(path, device=find_device(device))
     return open_segmenter(path, device=device)
 

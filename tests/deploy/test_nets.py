@@ -1,0 +1,63 @@
+"""Nets of other kinds become graphs too: the original's two, a transformer, a light one; and in bf16."""
+
+import numpy as np
+import pytest
+import torch
+
+from zodi.export.acceptance import Samples, make_reference, measure, refusals
+from zodi.export.half import convert_precision
+from zodi.export.segmenter import SegmenterChoice, describe
+from zodi.export.segmenter_files import open_graph
+from zodi.export.segmenter_onnx import add_head, trace
+from zodi.labels import CAMVID_11
+from zodi.segmenter.checkpoint import Segmenter, SegmenterInfo, palette_of
+from zodi.segmenter.nets import build_net
+
+NETS = [
+    ("deeplabv3plus-original", "resnet50", "batch"),
+    ("refinenet-original", "resnet50", "batch"),
+    ("fpn", "tu-tf_efficientnet_lite0", "all"),
+    ("segformer", "mit_b0", "batch"),
+    ("unet", "tu-mobilenetv3_small_050", "none"),
+]
+
+
+def random_segmenter(architecture: str, encoder: str, size: tuple[int, int]) -> Segmenter:
+    torch.manual_seed(0)
+    built = build_net(architecture, encoder, 11)
+    for _ in range(2):
+        built.net(torch.randn(2, 3, *size))
+    info = SegmenterInfo(
+        architecture, encoder, {}, CAMVID_11.names, palette_of(CAMVID_11), built.mean, built.std, size
+    )  # fmt: skip
+    return Segmenter(built.net.eval(), info)
+
+
+def noise(size: tuple[int, int]) -> Samples:
+    return Samples("noise", list(np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)), None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "encoder", "dynamic"), NETS, ids=[net[0] for net in NETS])
+def test_a_net_becomes_a_graph(architecture, encoder, dynamic, tmp_path):
+    segmenter = random_segmenter(architecture, encoder, (64, 96))
+    file = describe(segmenter, SegmenterChoice(dynamic=dynamic, batch=(1, 2, 4), output="logits"), "")
+    trace(segmenter, tmp_path / "traced.onnx", file, file.made["opset"])
+    add_head(tmp_path / "traced.onnx", tmp_path / "graph.onnx", file, "logits")
+    opened = open_graph(tmp_path / "graph.onnx", file)
+    figures = measure(make_reference(segmenter, noise((64, 96)), file), opened.predict, opened.run_file, file)
+    assert figures["miou_file"] is None
+    assert refusals(figures, 0.01) == []
+
+
+@pytest.mark.slow
+def test_bf16_computes_what_bf16_can(segmenter, reference, tmp_path):
+    file = describe(segmenter, SegmenterChoice(precision="bf16", output="logits"), "")
+    assert file.made["opset"] == 22
+    trace(segmenter, tmp_path / "traced.onnx", file, 22)
+    convert_precision(tmp_path / "traced.onnx", tmp_path / "half.onnx", "bf16")
+    add_head(tmp_path / "half.onnx", tmp_path / "graph.onnx", file, "logits")
+    opened = open_graph(tmp_path / "graph.onnx", file)
+    exact = make_reference(segmenter, reference.samples, file)
+    figures = measure(exact, opened.predict, opened.run_file, file)
+    assert 1e-4 < figures["logits_error"] < 10 * figures["logits_floor"]
