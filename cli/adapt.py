@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zodi.cli.config_file import config_option, write_config
-from zodi.cli.options import Size, dataset_options, json_option, need, write_json
+from zodi.cli.options import Size, json_option, need, source_options, write_json
 
 
 class NetOption(click.ParamType[tuple[str, Any]]):
@@ -30,17 +30,7 @@ class NetOption(click.ParamType[tuple[str, Any]]):
 
 @click.command("adapt")
 @config_option
-@click.option(
-    "--source", type=click.Path(path_type=Path), metavar="DIR", help="The labelled data set to train on; as --root."
-)
-@dataset_options
-@click.option(
-    "--synthetic",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="DIR",
-    help="What zodi transfer made of the source: OUT for all its domains or OUT/DOMAIN; may be repeated.",
-)
+@source_options
 @click.option(
     "--baseline",
     type=click.Choice(["source-only", "augment"]),

@@ -5,22 +5,12 @@ from typing import Any
 
 import click
 
-from zodi.cli.options import dataset_options, json_option, need, write_json
+from zodi.cli.options import json_option, need, source_options, write_json
 
 
 @click.command("estimate")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "--source", type=click.Path(path_type=Path), metavar="DIR", help="The labelled source of the transfer; as --root."
-)
-@dataset_options
-@click.option(
-    "--synthetic",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="DIR",
-    help="What zodi transfer made of it: OUT for all its domains or OUT/DOMAIN; may be repeated.",
-)
+@source_options
 @click.option(
     "--holdout",
     type=float,

@@ -59,6 +59,21 @@ def dataset_options(command: Command) -> Command:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
+def source_options(command: Command) -> Command:
+    """`--source`, the data-set options, and `--synthetic`: what was transferred, and what became of it."""
+    source = click.option(
+        "--source", type=click.Path(path_type=Path), metavar="DIR", help="The labelled source data set; as --root."
+    )
+    synthetic = click.option(
+        "--synthetic",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="DIR",
+        help="What zodi transfer made of it: OUT for all its domains or OUT/DOMAIN; may be repeated.",
+    )
+    return source(dataset_options(synthetic(command)))
+
+
 def model_options(command: Command) -> Command:
     """`--model --controlnet --variant --revision`: which diffusion model."""
     options = [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_street
+from interrupt import Killed, kill_after
 from PIL import Image
 
 from zodi.adapt.pairs import in_holdout
@@ -18,23 +19,6 @@ from zodi.errors import DataError, OutputError, SettingsError
 from zodi.segmenter.checkpoint import SegmenterInfo, load_checkpoint
 from zodi.segmenter.protocol import Outputs
 from zodi.segmenter.record import weights_digest
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of zodi catches it."""
-
-
-def kill_after(step):
-    asked = 0
-
-    def stopped():
-        nonlocal asked
-        asked += 1
-        if asked == step:
-            raise Killed
-        return False
-
-    return stopped
 
 
 def run(source, synthetic, output, settings, **options):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_street
+from interrupt import Killed, kill_after
 from PIL import Image
 
 from zodi.data import open_dataset
@@ -25,24 +26,6 @@ from zodi.segmenter.objective import cross_entropy
 from zodi.segmenter.schedule import learning_rate
 from zodi.segmenter.settings import default_size, make_settings
 from zodi.segmenter.train import train
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of zodi catches it."""
-
-
-def kill_after(step):
-    """A `stopped` that kills when it is asked for the n-th time, after that step and before anything is saved."""
-    asked = 0
-
-    def stopped():
-        nonlocal asked
-        asked += 1
-        if asked == step:
-            raise Killed
-        return False
-
-    return stopped
 
 
 def run(data, output, settings, **options):

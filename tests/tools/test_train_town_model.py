@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow  # a minute, for a tool that users do not run
 
 TOOLS = Path(__file__).parents[2] / "tools"
 SIZES = [
-    *("--vae-channels=8,8,8,8", "--hint-channels=8,8,8,8", "--unet-channels=8,16", "--groups=4", "--heads=2", "--text-width=16"),
+    *("--vae-channels=8,8,8,8", "--hint-channels=8,8,8,8", "--unet-channels=8,16", "--groups=4", "--heads=2"),
+    "--text-width=16",
     *("--latent-channels=4", "--autoencoder-batch=4", "--diffusion-batch=4", "--threads=1"),
 ]
 STEPS = ["--encoder-steps=3", "--autoencoder-steps=4", "--diffusion-steps=4"]
