@@ -29,7 +29,11 @@ def open_engine(bundle: Bundle, *, precision: str, device: str, threads: int | N
 
     # with images of one size there are few shapes, each worth a CUDA graph; tensorrt_rtx makes its own
     captures = bundle.sizes.static and product.__name__ != RTX
-    yield TrtEngine(product, bundle, capture if captures else lambda run, stream: run, where)
+    engine = TrtEngine(product, bundle, capture if captures else lambda run, stream: run, where)
+    try:
+        yield engine
+    finally:
+        vars(engine).clear()  # the GPU's memory goes back, whoever still holds the engine
 
 
 def capture(run: Launch, stream: Any) -> Launch:

@@ -84,7 +84,7 @@ def configure(product: Any, config: Any, choice: PlanChoice) -> None:
     if not 0 <= choice.optimization_level <= 5:
         raise SettingsError(f"optimization level is {choice.optimization_level}, allowed is 0 to 5")
     config.builder_optimization_level = choice.optimization_level
-    config.profiling_verbosity = product.ProfilingVerbosity.DETAILED  # so that the precision can be read back
+    config.profiling_verbosity = product.ProfilingVerbosity.DETAILED  # the types of layers can be read back
     if choice.workspace_mib is not None:
         config.set_memory_pool_limit(product.MemoryPoolType.WORKSPACE, choice.workspace_mib * 2**20)
     if product.__name__ == RTX:

@@ -1,7 +1,7 @@
 """TensorRT plans on torch's CUDA tensors. Built, not run: there was no machine with a GPU; see docs/gpu.md."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -25,10 +25,9 @@ class TrtEngine:
         self.precision, self.device = bundle.precision, device
         self._product, self._bundle, self._prepare = product, bundle, prepare
         self._table, self._log = graphs(bundle.info.dims), open_log(product)
-        self._runtime = product.Runtime(self._log)
-        read = self._runtime.deserialize_cuda_engine
+        read = product.Runtime(self._log).deserialize_cuda_engine
         self._plans = {g: require(read(bundle.plan_path(g).read_bytes()), f"load {g}", self._log) for g in self._table}
-        # graphs run one after the other, on one stream: what is in between may be in the same memory
+        # graphs run one after the other on one stream: all may use the same memory
         most = max(plan.device_memory_size_v2 for plan in self._plans.values())
         self._memory = torch.empty(most, dtype=torch.uint8, device=device)
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -53,9 +52,14 @@ class TrtEngine:
         check_outputs(table, outputs, sizes)
         return outputs
 
+    def describe(self, graph: str) -> str:
+        """The layers of a plan with the types that they compute in, as TensorRT's inspector tells them, JSON."""
+        inspector = self._plans[graph].create_engine_inspector()
+        return str(inspector.get_engine_information(self._product.LayerInformationFormat.JSON))
+
     def _bind(self, name: str, **sizes: int) -> tuple[dict[str, Tensor], Launch]:
         """The buffers of a graph at certain sizes, and what launches it: a context of its own is bound to them once."""
-        inputs, outputs = self._table[name].inputs, self._table[name].outputs
+        ports = (*self._table[name].inputs, *self._table[name].outputs)
         settings = self._plans[name].create_runtime_config()
         for setting, value in runtime_settings(self._product).items():
             setattr(settings, setting, value)
@@ -64,14 +68,12 @@ class TrtEngine:
         )
         context = require(self._plans[name].create_execution_context(settings), f"prepare {name}", self._log)
         context.set_device_memory(self._memory.data_ptr(), self._memory.numel())
-        shapes = {port.name: (port.shape(sizes), getattr(torch, port.dtype)) for port in (*inputs, *outputs)}
-        buffers = {n: torch.zeros(shape, dtype=dtype, device=self.device) for n, (shape, dtype) in shapes.items()}
-        for port in inputs:
+        new = partial(torch.zeros, device=self.device)
+        buffers = {port.name: new(port.shape(sizes), dtype=getattr(torch, port.dtype)) for port in ports}
+        for port in self._table[name].inputs:
             require(context.set_input_shape(port.name, buffers[port.name].shape), f"shape {port.name}", self._log)
-        for port_name, buffer in buffers.items():
-            require(context.set_tensor_address(port_name, buffer.data_ptr()), f"bind {port_name}", self._log)
+        for port in ports:
+            require(context.set_tensor_address(port.name, buffers[port.name].data_ptr()), f"bind {port}", self._log)
         torch.cuda.synchronize(self.device)
-        stream = self._stream.cuda_stream
-        return buffers, self._prepare(
-            lambda: require(context.execute_async_v3(stream), f"run {name}", self._log), self._stream
-        )
+        handle, act = self._stream.cuda_stream, f"run {name}"
+        return buffers, self._prepare(lambda: require(context.execute_async_v3(handle), act, self._log), self._stream)

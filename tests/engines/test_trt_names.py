@@ -19,7 +19,8 @@ FILES = ("trt.py", "trt_build.py", "trt_plans.py", "trt_product.py", "trt_runtim
 
 NAMES = {  # class -> its members that are used; "" is the module
     "": (
-        "Builder", "BuilderFlag", "ExecutionContextAllocationStrategy", "ILogger", "IProgressMonitor", "LayerType",
+        "Builder", "BuilderFlag", "ExecutionContextAllocationStrategy", "ILogger", "IProgressMonitor",
+        "LayerInformationFormat", "LayerType",
         "MemoryPoolType", "NetworkDefinitionCreationFlag", "OnnxParser", "ProfilingVerbosity", "Runtime",
     ),
     "Builder": (
@@ -32,9 +33,10 @@ NAMES = {  # class -> its members that are used; "" is the module
         "get_timing_cache", "profiling_verbosity", "progress_monitor", "set_flag", "set_memory_pool_limit",
         "set_timing_cache",
     ),
+    "EngineInspector": ("get_engine_information",),
     "ICudaEngine": (
-        "create_execution_context", "create_runtime_config", "device_memory_size_v2", "get_tensor_dtype",
-        "get_tensor_name", "num_io_tensors",
+        "create_engine_inspector", "create_execution_context", "create_runtime_config", "device_memory_size_v2",
+        "get_tensor_dtype", "get_tensor_name", "num_io_tensors",
     ),
     "IExecutionContext": (
         "execute_async_v3", "get_tensor_shape", "set_device_memory", "set_input_shape", "set_tensor_address",
@@ -48,6 +50,7 @@ NAMES = {  # class -> its members that are used; "" is the module
     "IRuntimeConfig": ("set_execution_context_allocation_strategy",),
     "ITensor": ("dtype", "name", "shape"),
     "ITimingCache": ("serialize",),
+    "LayerInformationFormat": ("JSON",),
     "LayerType": ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"),
     "MemoryPoolType": ("WORKSPACE",),
     "NetworkDefinitionCreationFlag": ("STRONGLY_TYPED",),

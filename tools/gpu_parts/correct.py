@@ -1,5 +1,7 @@
 """Whether engines compute what PyTorch does: per graph, and at every step of a transfer with PyTorch's own latents."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -29,12 +31,20 @@ def make_files(check: Check) -> dict[str, Any]:
 
 
 def make_plans(check: Check) -> dict[str, Any]:
-    """Build TensorRT's plans, and compare each with PyTorch's results."""
+    """Build TensorRT's plans, compare each with PyTorch's results, and count the types that its layers return."""
     bundle = export_engines(engine=check.engine_choice("trt"), from_onnx=check.bundle)
     sizes = {name: bundle.plan_path(name).stat().st_size / 2**20 for name in bundle.plans}
     state = bundle.engines["trt"]
     parity = {name: worst(rows) for name, rows in state["parity"].items()}
-    return {"plan_mib": sizes, "version": state["version"], "parity": parity}
+    with open_engine(bundle, "trt", precision=check.precision, device=check.device) as engine:
+        described: Any = engine
+        types = {name: count_types(described.describe(name)) for name in bundle.plans}
+    return {"plan_mib": sizes, "version": state["version"], "types": types, "parity": parity}
+
+
+def count_types(description: str) -> dict[str, int]:
+    """How many tensors have which type and layout, in what TensorRT's inspector says of a plan."""
+    return dict(Counter(re.findall(r'"Format/Datatype": *"([^"]+)"', description)).most_common())
 
 
 def compare_graphs(check: Check, name: str) -> dict[str, Any]:
