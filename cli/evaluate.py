@@ -86,7 +86,8 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
 
     from zodi.cli.progress import progress
     from zodi.segmenter.acdc import write_acdc_zip
-    from zodi.segmenter.evaluate import EvaluateSettings, evaluate, open_model
+    from zodi.segmenter.evaluate import EvaluateSettings, evaluate
+    from zodi.segmenter.model import open_model
     from zodi.segmenter.predict import PredictSettings
 
     settings = EvaluateSettings(

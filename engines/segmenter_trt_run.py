@@ -10,7 +10,7 @@ from zodi.engines.segmenters import Images
 from zodi.engines.trt_product import open_log, require
 from zodi.segmenter.info import PORT
 
-DTYPES = {"UINT8": torch.uint8, "FLOAT": torch.float32}
+DTYPES = {"UINT8": "uint8", "FLOAT": "float32"}
 
 
 class Plan:
@@ -27,8 +27,8 @@ class Plan:
         self._context.set_device_memory(self._memory.data_ptr(), self._memory.numel())
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         (self._output,) = [name for name in names if name != PORT]
-        self._dtype = DTYPES[self._engine.get_tensor_dtype(self._output).name]
-        self._stream = torch.cuda.Stream(device)
+        self._dtype: torch.dtype = getattr(torch, DTYPES[self._engine.get_tensor_dtype(self._output).name])
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, images: Images) -> NDArray[np.generic]:
         pixels = torch.from_numpy(images).to(self._device)
@@ -40,5 +40,4 @@ class Plan:
         torch.cuda.synchronize(self._device)
         require(self._context.execute_async_v3(self._stream.cuda_stream), "run the plan", self._log)
         self._stream.synchronize()
-        array: NDArray[np.generic] = result.cpu().numpy()
-        return array
+        return np.asarray(result.cpu())

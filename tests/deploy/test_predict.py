@@ -14,8 +14,9 @@ from zodi.errors import DataError, ModelError, SettingsError
 from zodi.export.segmenter_onnx import add_head, attach_metadata
 from zodi.labels import CAMVID_11, CITYSCAPES_19
 from zodi.predicting import find_images, predict_images
-from zodi.segmenter.evaluate import EvaluateSettings, evaluate, open_model
+from zodi.segmenter.evaluate import EvaluateSettings, evaluate
 from zodi.segmenter.judge import open_judge
+from zodi.segmenter.model import open_model
 from zodi.segmenter.predict import PredictSettings
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, read_image
 from zodi.errors import DataError, OutputError
-from zodi.segmenter.evaluate import EvaluateSettings, Model, predict_image
+from zodi.segmenter.evaluate import EvaluateSettings, predict_image
+from zodi.segmenter.model import Model
 
 FOLDER = "labelTrainIds"
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,17 +11,14 @@ import torch
 
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
-from zodi.engines.devices import find_device
-from zodi.engines.segmenters import DeployedSegmenter, open_segmenter
+from zodi.engines.segmenters import DeployedSegmenter
 from zodi.errors import DataError, SettingsError
-from zodi.segmenter.checkpoint import DESCRIPTION, Segmenter, load_checkpoint
-from zodi.segmenter.deployed import predict_windows
-from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label, to_input
+from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
-from zodi.segmenter.predict import WHOLE, PredictSettings, predict_scores, resize_scores
+from zodi.segmenter.model import Model, predict_ids
+from zodi.segmenter.predict import WHOLE, PredictSettings
 
 Size = tuple[int, int]
-Model = Segmenter | DeployedSegmenter  # a checkpoint's net, or an exported file
 ALL = "all"  # the condition of a row that adds up several
 
 # of one image: the sample, the image and train ids at the size of scoring, and the prediction
@@ -94,13 +90,6 @@ class Score:
         }
 
 
-def open_model(path: Path, device: str = "auto") -> Model:
-    """A checkpoint directory as its net, or an exported file. Raises ModelError and EngineError."""
-    if (path / DESCRIPTION).exists() or not path.exists():
-        return load_checkpoint(path, device=find_device(device))
-    return open_segmenter(path, device=device)
-
-
 @torch.inference_mode()
 def evaluate(
     segmenter: Model,
@@ -159,22 +148,6 @@ def predictions(
         predicted = predict_ids(segmenter, scaled, wanted, settings.predict)
         for (sample, image, label), small, ids in zip(items, scaled, predicted, strict=True):
             yield sample, image if at_label else small, resize_label(label, wanted), ids
-
-
-@torch.inference_mode()
-def predict_ids(segmenter: Model, images: Sequence[Pixels], wanted: Size, settings: PredictSettings) -> list[Pixels]:
-    """Train ids (H, W) at the size `wanted` of images (h, w, 3) of one size.
-
-    A net's scores are enlarged before the largest is taken; of a file the ids are, as it may have no scores.
-    """
-    if isinstance(segmenter, DeployedSegmenter):
-        whole = settings.window is None
-        ids = segmenter.predict(np.stack(images)) if whole else [predict_windows(segmenter, i) for i in images]
-        return [resize_label(part, wanted) for part in ids]
-    device = next(segmenter.net.parameters()).device
-    inputs = torch.stack([to_input(image, segmenter.info) for image in images]).to(device)
-    scores = resize_scores(predict_scores(segmenter, inputs, settings), wanted)
-    return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
 
 def fitted(settings: EvaluateSettings, segmenter: Model) -> EvaluateSettings:

@@ -11,8 +11,8 @@ from zodi.engines.segmenters import DeployedSegmenter
 from zodi.errors import ModelError, SettingsError
 from zodi.labels import LabelSet
 from zodi.segmenter.checkpoint import DESCRIPTION, WEIGHTS, Segmenter
-from zodi.segmenter.evaluate import open_model
 from zodi.segmenter.images import resize_image, resize_label, to_input
+from zodi.segmenter.model import open_model
 from zodi.segmenter.predict import predict_scores, resize_scores
 from zodi.transfer.manifest import file_sha256
 
