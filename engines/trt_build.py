@@ -116,7 +116,7 @@ def parse(parser: Any, path: Path, log: Any) -> None:
     nodes = [f"{error.node_operator()} ({error.node_name()})" for error in errors if error.node_operator()]
     if nodes:
         raise ModelError(f"{path}: TensorRT cannot run {len(nodes)} of its nodes: {', '.join(nodes[:5])}")
-    reasons = [error.desc().rpartition(": ")[2] for error in errors]
+    reasons = [error.desc().split(": ", 2)[-1] for error in errors]  # without the condition that failed
     raise ModelError(f"{path}: TensorRT cannot read it: {reasons[0] if reasons else first_error(log)}")
 
 

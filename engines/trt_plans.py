@@ -19,7 +19,7 @@ Progress = Callable[[int, int, str], None]  # steps that are done, all steps, an
 
 ORDER = ("control_hint", "text_encoder", "vae_encoder", "vae_decoder", "denoiser")  # what cannot be built shows early
 PARTS = 100  # steps of each graph
-MEMORY_FACTOR = 4.0  # of a process that builds, times the weights of the graph; measured, see docs/gpu.md
+MEMORY_FACTOR = 3.0  # of a process that builds, times the weights of the graph; measured, see docs/gpu.md
 SPARE = 2**30  # bytes that building takes besides
 
 

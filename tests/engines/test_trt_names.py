@@ -71,6 +71,7 @@ RTX_ONLY = {  # behind a test for the product
 PLAIN = sorted({name for owner, members in NAMES.items() for name in (*owner.split("."), *members) if name})
 OURS = {
     "append",
+    "clear",
     "clone",
     "dims",
     "pop",
