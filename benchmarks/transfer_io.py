@@ -24,10 +24,11 @@ from torch import Tensor
 from zodi.data import open_dataset
 from zodi.model import ModelInfo
 from zodi.ports import ModelDims
+from zodi.transfer.batches import Transfer
 from zodi.transfer.items import Job
 from zodi.transfer.manifest import MANIFEST, Manifest
 from zodi.transfer.pipeline import Sampling
-from zodi.transfer.run import Transfer, transfer_dataset
+from zodi.transfer.run import transfer_dataset
 from zodi.transfer.settings import TransferSettings
 
 FACTOR = 8

@@ -81,8 +81,12 @@ from zodi.cli.options import Shard, dataset_options, json_option, model_options,
 @click.option("--seed", default=0, show_default=True, type=int, help="Of the run; every image's own follows from it.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
 @click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read and that write."
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads that read and that write; with --ray, engines. [default: 2; with --ray one per GPU, else per node]",
 )
+@click.option("--ray", metavar="local|HOST:PORT", help="Transfer on Ray: on this machine, or on a cluster by its head.")
 @click.option("--max-failures", default=100, show_default=True, type=click.IntRange(0), help="Stop above this many.")
 @click.option("--restart", is_flag=True, help="Make every image again, also with other settings than before.")
 @click.option(
@@ -144,6 +148,8 @@ def command(context: click.Context, /, **options: Any) -> None:  # fmt: skip
         "notify": lambda message: click.echo(message, err=True),
     }
     if options["dry_run"]:
+        if options["ray"] is not None:
+            raise click.UsageError("--dry-run measures the engine of this machine: leave out --ray")
         api.check_output(options["output"], dataset)
         _print_estimate(api.estimate_transfer(dataset, domains, **chosen), options["json_file"])
         return
@@ -163,7 +169,7 @@ def _run(dataset: Any, domains: list[Any], chosen: dict[str, Any], options: dict
     from zodi.cli.progress import progress
 
     names = ", ".join(domain.name for domain in domains)
-    passed_on = ("shard", "judge", "restart", "max_failures", "workers", "preview", "log")
+    passed_on = ("shard", "judge", "restart", "max_failures", "ray", "workers", "preview", "log")
     with progress(f"transfer to {names}") as update:
         result = api.run_transfer(
             dataset,

@@ -1,14 +1,16 @@
 """Whole runs for the tests of `zodi.transfer`, with something between the engine and the run."""
 
+import json
 from pathlib import Path
 
 from zodi.data import open_dataset
 from zodi.domains import PRESETS
 from zodi.engines import open_engine
 from zodi.engines.components import load_components
+from zodi.transfer.batches import Transfer
 from zodi.transfer.items import make_jobs
 from zodi.transfer.manifest import Manifest, read_rows
-from zodi.transfer.run import Transfer, transfer_dataset
+from zodi.transfer.run import transfer_dataset
 from zodi.transfer.settings import TransferSettings
 
 NIGHT = PRESETS["night"]
@@ -48,3 +50,16 @@ def run_with(root, output, model, wrap, *, batch=4, exact=True, judge=None):
 
 def images(output: Path) -> dict[str, bytes]:
     return {path.relative_to(output).as_posix(): path.read_bytes() for path in sorted(output.rglob("*.png"))}
+
+
+def outcome(output: Path) -> dict[str, object]:
+    """All files; the manifest's rows in order, without times."""
+    files: dict[str, object] = {}
+    for path in sorted(output.rglob("*")):
+        name = path.relative_to(output).as_posix()
+        if name == "manifest.jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            files[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        elif path.is_file():
+            files[name] = path.read_bytes()
+    return files

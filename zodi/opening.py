@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,26 @@ class EngineChoice:
     threads: int | None = None
 
 
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that was named, not open yet.
+
+    engine  the engine's name, chosen where "auto" was asked for
+    source  what the engine runs, see `zodi.engines.open_engine`
+    """
+
+    engine: str
+    source: Components | Bundle
+    info: ModelInfo
+    tokenizer: Any
+
+    @property
+    def files(self) -> dict[str, str]:
+        """sha256 of the bundle's graphs by file name; empty where the engine runs from the weights."""
+        files = self.source.files if isinstance(self.source, Bundle) else {}
+        return {name: digest for name, digest in files.items() if name.endswith((".onnx", ".onnx.data"))}
+
+
 @contextmanager
 def open_model(
     model: ModelChoice,
@@ -67,14 +87,37 @@ def open_model(
     image_size: int | None = None,
     notify: Notify = lambda message: None,
 ) -> Iterator[tuple[Engine, ModelInfo, Any]]:
-    """The engine on the model, what is known of the model, and its tokenizer.
+    """The engine on the model, what is known of the model, and its tokenizer; arguments as those of `find_model`."""
+    found = find_model(model, engine, batch=batch, image_size=image_size, notify=notify)
+    with open_found(found, engine) as opened:
+        yield opened, found.info, found.tokenizer
+
+
+def open_found(found: FoundModel, engine: EngineChoice) -> AbstractContextManager[Engine]:
+    """The engine on a model that was found; weights belong to the engine from then on."""
+    return open_engine(
+        found.source, found.engine, precision=engine.precision, device=engine.device, threads=engine.threads
+    )
+
+
+def find_model(
+    model: ModelChoice,
+    engine: EngineChoice,
+    *,
+    batch: int = 1,
+    image_size: int | None = None,
+    notify: Notify = lambda message: None,
+) -> FoundModel:
+    """The model's weights, or its verified bundle.
 
     batch, image_size  what the run needs, checked against the bundle before anything is written
     notify             told what was chosen or made without being asked for
     """
     name = choose_engine(engine.device) if engine.engine == AUTO else engine.engine
     if name == "torch" and engine.bundle is not None:
-        raise SettingsError("--bundle is for engines that run from files (ort, openvino, trt): torch runs from the weights")
+        raise SettingsError(
+            "--bundle is for engines that run from files (ort, openvino, trt): torch runs from the weights"
+        )
     components = load_model(model) if model.model is not None or engine.bundle is None else None
     source: Components | Bundle | None = components
     if name != "torch":
@@ -82,16 +125,11 @@ def open_model(
     if engine.engine == AUTO:
         name = name if source is not None else "torch"
         notify(f"engine: {name}, the fastest exact one " + ("here" if source is not None else "without a bundle"))
-    if isinstance(source, Bundle):
+    if isinstance(source, Bundle):  # the weights are in the files
         check_run(source, batch, image_size)
-        info, tokenizer = source.info, load_tokenizer(source)
-        components = None  # the weights are in the files
-    else:
-        source = components
-        assert components is not None
-        info, tokenizer = components.info, components.tokenizer
-    with open_engine(source, name, precision=engine.precision, device=engine.device, threads=engine.threads) as opened:
-        yield opened, info, tokenizer
+        return FoundModel(name, source, source.info, load_tokenizer(source))
+    assert components is not None
+    return FoundModel(name, components, components.info, components.tokenizer)
 
 
 def find_bundle(

@@ -16,7 +16,7 @@ from zodi.api import ModelChoice, run_transfer
 from zodi.data import open_dataset
 from zodi.domains import PRESETS
 from zodi.errors import EngineError
-from zodi.transfer.run import is_out_of_memory
+from zodi.transfer.batches import is_out_of_memory
 from zodi.transfer.settings import TransferSettings
 
 

@@ -1,6 +1,5 @@
 """A run that is killed at any instant and resumed ends as an undisturbed one does."""
 
-import json
 import random
 import subprocess
 import sys
@@ -8,22 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import make_street
+from runs import outcome
 
 DRIVER = Path(__file__).with_name("killing.py")
 POINTS = ["before-replace", "before-row", "inside-row", "run.json", "sorting"]
-
-
-def outcome(output: Path) -> dict[str, object]:
-    """All files; the manifest's rows in order, without times."""
-    files: dict[str, object] = {}
-    for path in sorted(output.rglob("*")):
-        name = path.relative_to(output).as_posix()
-        if name == "manifest.jsonl":
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            files[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-        elif path.is_file():
-            files[name] = path.read_bytes()
-    return files
 
 
 def run_driver(root: Path, model: Path, outputs: Path, plans: list[str]) -> list[str]:

@@ -21,14 +21,25 @@ from zodi.transfer.settings import TransferSettings
 
 
 @dataclass(frozen=True)
-class Job:
-    """One domain of a run: the hash of its settings, its sampling, and its prompts as hidden states (1, 77, D)."""
+class Target:
+    """One domain of a run and the hash of its settings."""
 
     domain: str
     settings: str
+
+
+@dataclass(frozen=True)
+class Job(Target):
+    """What the engine needs besides: the domain's sampling and its prompts as hidden states (1, 77, D)."""
+
     sampling: Sampling
     cond: Tensor
     uncond: Tensor
+
+    @property
+    def target(self) -> Target:
+        """The same without what only the engine needs."""
+        return Target(self.domain, self.settings)
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ def make_jobs(
 def load_item(
     dataset: Dataset,
     sample: Sample,
-    jobs: Sequence[Job],
+    targets: Sequence[Target],
     *,
     output: Path,
     rows: Mapping[tuple[str, str], Row],
@@ -89,9 +100,9 @@ def load_item(
             raise DataError(f"{sample.image}: has no label, and the control map is drawn from it")
         source_sha256, label_sha256 = _sha256(sample.image), _sha256(sample.label)
         pending = tuple(
-            job.domain
-            for job in jobs
-            if not _is_done(rows.get((job.domain, sample.key)), job, output, source_sha256, label_sha256)
+            target.domain
+            for target in targets
+            if not _is_done(rows.get((target.domain, sample.key)), target, output, source_sha256, label_sha256)
         )
         if not pending:
             return None
@@ -129,9 +140,9 @@ def in_shard(key: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest(), "big") % shard[1] == shard[0]
 
 
-def _is_done(row: Row | None, job: Job, output: Path, source_sha256: str, label_sha256: str) -> bool:
+def _is_done(row: Row | None, target: Target, output: Path, source_sha256: str, label_sha256: str) -> bool:
     """Made with these settings, from these files, and on disk as it was written."""
-    if row is None or row.status == "failed" or row.settings != job.settings:
+    if row is None or row.status == "failed" or row.settings != target.settings:
         return False
     if (row.source_sha256, row.label_sha256) != (source_sha256, label_sha256):
         return False

@@ -15,7 +15,7 @@ from zodi.data import Sample
 from zodi.files import write_atomic
 from zodi.labels import IGNORE, Ids, LabelSet
 from zodi.transfer.images import Planes, decoded_image, resize_image, resize_label
-from zodi.transfer.items import Item, Job, mask_path, result_path
+from zodi.transfer.items import Item, Target, mask_path, result_path
 from zodi.transfer.manifest import Row
 from zodi.transfer.pipeline import image_seed
 from zodi.transfer.quality import disagreement, score
@@ -33,7 +33,7 @@ class Result:
     """
 
     item: Item
-    job: Job
+    target: Target
     seed: int
     planes: Planes
     seconds: float = 0.0
@@ -69,9 +69,9 @@ def write_result(result: Result, settings: TransferSettings, label_set: LabelSet
     An image that cannot be right is a failed row and no file; one whose layout agreement is too low is written below
     `OUT/quarantine/`.
     """
-    item, job = result.item, result.job
+    item, target = result.item, result.target
     if result.problem is not None:
-        return failed_row(item.sample, job, settings, result.problem, item.attempt)
+        return failed_row(item.sample, target, settings, result.problem, item.attempt)
     image = decoded_image(result.planes, settings.pixels)
     scores = score(decoded_image(item.image, "rounded"), image, item.label, label_set) | (result.verdict or {})
     size = item.source_size if settings.output_size == "source" else item.label.shape
@@ -80,16 +80,16 @@ def write_result(result: Result, settings: TransferSettings, label_set: LabelSet
         doubtful = disagreement(result.judged, result.confidence, item.label)
         scores["masked"] = round(float(doubtful.mean()), 4)
         mask = resize_label(np.where(doubtful, IGNORE, 0).astype(np.uint8), (size[0], size[1]))
-        write_atomic(mask_path(output, job.domain, item.sample.key), encode_png(mask), sync=False)
+        write_atomic(mask_path(output, target.domain, item.sample.key), encode_png(mask), sync=False)
     quarantined = result.too_low(settings)
-    path = result_path(output, job.domain, item.sample.key, quarantined=quarantined)
+    path = result_path(output, target.domain, item.sample.key, quarantined=quarantined)
     write_atomic(path, content, sync=False)
-    result_path(output, job.domain, item.sample.key, quarantined=not quarantined).unlink(missing_ok=True)
+    result_path(output, target.domain, item.sample.key, quarantined=not quarantined).unlink(missing_ok=True)
     return Row(
-        domain=job.domain,
+        domain=target.domain,
         key=item.sample.key,
         status="quarantined" if quarantined else "ok",
-        settings=job.settings,
+        settings=target.settings,
         seed=result.seed,
         attempt=item.attempt,
         source_sha256=item.source_sha256,
@@ -102,10 +102,10 @@ def write_result(result: Result, settings: TransferSettings, label_set: LabelSet
     )
 
 
-def failed_row(sample: Sample, job: Job, settings: TransferSettings, error: str, attempt: int = 0) -> Row:
+def failed_row(sample: Sample, target: Target, settings: TransferSettings, error: str, attempt: int = 0) -> Row:
     """The row of an image that could not be made."""
-    seed = image_seed(settings.seed, job.domain, sample.key, attempt)
-    return Row(job.domain, sample.key, "failed", job.settings, seed, attempt, error=error)
+    seed = image_seed(settings.seed, target.domain, sample.key, attempt)
+    return Row(target.domain, sample.key, "failed", target.settings, seed, attempt, error=error)
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
