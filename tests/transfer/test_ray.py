@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -190,3 +191,48 @@ def test_a_killed_driver(tiny_model, tmp_path):
     assert 0 < resumed.skipped < 24
     transfer(root, tmp_path / "here", tiny_model, settings=settings)
     assert outcome(output) == outcome(tmp_path / "here")
+
+
+@contextmanager
+def cluster(environment: dict[str, str], folder: Path):
+    """The address of a cluster of one node whose processes have an environment of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("ray")
+    command = [program, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
+               "--object-store-memory=200000000", "--disable-usage-stats"]  # fmt: skip
+    with subprocess.Popen(command, env={**os.environ, **environment}, cwd=folder, stdout=subprocess.DEVNULL) as head:
+        try:
+            wait_for(lambda: answers(port))
+            yield f"127.0.0.1:{port}"
+        finally:
+            head.terminate()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_another_version_on_a_node(tiny_model, street, tmp_path):
+    package = tmp_path / "other" / "zodi"
+    package.mkdir(parents=True)
+    here = Path(sys.modules["zodi"].__file__).parent
+    for part in here.iterdir():
+        if part.name != "__init__.py":
+            (package / part.name).symlink_to(part.resolve())
+    (package / "__init__.py").write_text('__version__ = "9.9.9"\n')
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "disabled",
+    }  # else earlier runs here decide whether it asks for a token
+    command = [sys.executable, "-m", "zodi.cli", "transfer", "--root", street, "--model", tiny_model]
+    command += ["-o", tmp_path / "out", "--ray"]
+    with cluster({**environment, "PYTHONPATH": str(tmp_path / "other")}, tmp_path) as address:
+        # from another folder than the checkout: Ray's processes look into the driver's first
+        result = subprocess.run([*command, address], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, f"has zodi 9.9.9, the run is zodi {__version__}'s" in result.stderr) == (1, True)
+    assert "Traceback" not in result.stderr
