@@ -24,7 +24,7 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 demo: $(VENV)/.cpu ## Install, then repaint scenes of the bundled street world; look at demo/gallery.png
 	rm -rf $(DEMO)/town
 	$(BIN)/zodi data town $(DEMO)/town --domain clear --scenes 8 --seed 1
-	$(BIN)/zodi transfer --root $(DEMO)/town --domain night -o $(DEMO)/transferred --preview $(DEMO)/gallery.png --restart
+	$(BIN)/zodi transfer --root $(DEMO)/town --domain night --engine auto -o $(DEMO)/transferred --preview $(DEMO)/gallery.png --restart
 	@echo "look at $(DEMO)/gallery.png"
 
 test: $(VENV)/.dev ## Install what tests need and run them

@@ -104,7 +104,8 @@ def _shot(output: Path, row: Row, run: dict[str, Any], source: tuple[Dataset, di
     if not path.is_file():
         return None
     result = read_image(path)
-    scores = ", ".join(f"{text} {row.scores[key]:.2f}" for key, text in SCORES.items() if key in (row.scores or {}))
+    found = row.scores or {}
+    scores = ", ".join(f"{text} {found[key]:.2f}" for key, text in SCORES.items() if key in found)
     note = f"{row.domain}{', quarantined' if row.status == 'quarantined' else ''}: {scores}"
     sample = source[1].get(row.key) if source else None
     if source is None or sample is None:
