@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from zodi.errors import ModelError
@@ -46,6 +47,11 @@ def trace(segmenter: Segmenter, path: Path, file: FileInfo, opset: int) -> None:
 
     Sizes that vary are called "batch", "height" and "width". Raises ModelError where the net cannot be traced so.
     """
+    if file.dynamic == "all" and any(isinstance(layer, Conv2dSame) for layer in segmenter.net.modules()):
+        raise ModelError(  # the tracer would reason about nested roundings for hours
+            f"{file.model.encoder} pads its convolutions by the size of the image, which therefore cannot vary: "
+            "use --dynamic batch"
+        )
     dynamic = torch.export.Dim.DYNAMIC
     height, width = file.model.size
     batch, shapes = file.batch[1], {}

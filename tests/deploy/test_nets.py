@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from zodi.errors import ModelError
 from zodi.export.acceptance import Samples, make_reference, measure, refusals
 from zodi.export.half import convert_precision
 from zodi.export.segmenter import SegmenterChoice, describe
@@ -16,7 +17,7 @@ from zodi.segmenter.nets import build_net
 NETS = [
     ("deeplabv3plus-original", "resnet50", "batch"),
     ("refinenet-original", "resnet50", "batch"),
-    ("fpn", "tu-tf_efficientnet_lite0", "all"),
+    ("fpn", "tu-tf_efficientnet_lite0", "batch"),
     ("segformer", "mit_b0", "batch"),
     ("unet", "tu-mobilenetv3_small_050", "none"),
 ]
@@ -61,3 +62,10 @@ def test_bf16_computes_what_bf16_can(segmenter, reference, tmp_path):
     exact = make_reference(segmenter, reference.samples, file)
     figures = measure(exact, opened.predict, opened.run_file, file)
     assert 1e-4 < figures["logits_error"] < 10 * figures["logits_floor"]
+
+
+def test_an_encoder_whose_size_cannot_vary(tmp_path):
+    segmenter = random_segmenter("fpn", "tu-tf_efficientnet_lite0", (64, 96))
+    file = describe(segmenter, SegmenterChoice(dynamic="all"), "")
+    with pytest.raises(ModelError, match=r"pads its convolutions by the size of the image.*use --dynamic batch"):
+        trace(segmenter, tmp_path / "traced.onnx", file, 20)
