@@ -23,6 +23,8 @@ from typing import Any
 from zodi.api import AdaptSettings, EngineChoice, ModelChoice, estimate_target, run_adapt, run_transfer
 from zodi.data import Dataset, open_dataset
 from zodi.domains import PRESETS
+from zodi.segmenter.checkpoint import load_checkpoint
+from zodi.segmenter.evaluate import evaluate
 from zodi.segmenter.settings import TrainSettings, make_settings
 from zodi.town.dataset import write_dataset
 
@@ -39,52 +41,70 @@ SOURCE_SEED, TARGET_SEED, HELD_OUT_SEED, TEST_SEED = 1, 2, 3, 4  # four sets of 
 def main() -> None:
     options = parse()
     out: Path = options.out
-    results = []
-    for domain, seeds in options.domain or [("night", 3), ("fog", 1)]:
-        source = scenes(out / "source", "clear", options.scenes, SOURCE_SEED)
+    chosen = options.row or list(ROWS)
+    domains = options.domain or [("night", 3), ("fog", 1)]
+    source = scenes(out / "source", "clear", options.scenes, SOURCE_SEED)
+    held_out = scenes(out / "held-out", "clear", options.test_scenes, HELD_OUT_SEED)
+    tests = {domain: scenes(out / f"test-{domain}", domain, options.test_scenes, TEST_SEED) for domain, _ in domains}
+
+    # first what needs no diffusion model
+    for domain, seeds in domains:
         target = scenes(out / f"target-{domain}", domain, options.scenes, TARGET_SEED)
-        held_out = scenes(out / "held-out", "clear", options.test_scenes, HELD_OUT_SEED)
-        test = scenes(out / f"test-{domain}", domain, options.test_scenes, TEST_SEED)
-        for dataset, name in ((source, "transferred"), (held_out, "transferred-held-out")):
-            run_transfer(
-                dataset, out / name, [PRESETS[domain]], model=ModelChoice(options.model), engine=EngineChoice("auto"),
-                on_progress=lambda p: print(f"\r{p.done + p.skipped} of {p.total} transferred", end="", flush=True),
-            )  # fmt: skip
-            print(flush=True)
         for seed in range(seeds):
-            for row in options.row or list(ROWS):
-                result = train_and_score(out, domain, row, target if row == "oracle" else source, test, options, seed)
+            for row in [row for row in chosen if ROWS[row].baseline]:
+                train(out, domain, row, target if row == "oracle" else source, options, seed)
+    for domain, seeds in domains:
+        if any(ROWS[row].baseline is None for row in chosen):
+            transfer(source, out / "transferred", domain, options.model)
+        for seed in range(seeds):
+            for row in [row for row in chosen if not ROWS[row].baseline]:
+                train(out, domain, row, source, options, seed)
+
+    results = []
+    for domain, seeds in domains:
+        transfer(held_out, out / "transferred-held-out", domain, options.model)
+        for seed in range(seeds):
+            for row in chosen:
+                checkpoint = net_directory(out, domain, row, seed)
+                (score,) = evaluate(load_checkpoint(checkpoint), [tests[domain]])
+                scored = score.as_json()
+                result = {"domain": domain, "row": row, "seed": seed, "miou": scored["miou"], "iou": scored["iou"]}
                 if row != "oracle":
-                    checkpoint = out / "nets" / f"{domain}-{row}-{seed}"
                     (guess,) = estimate_target(checkpoint, held_out, [out / "transferred-held-out" / domain])
                     result["estimate"] = {key: guess[key] for key in ("miou", "low", "high")}
-                results.append({"domain": domain, "row": row, "seed": seed, **result})
-                content = {"settings": vars(options), "rows": results}
-                (out / "town.json").write_text(json.dumps(content, indent=2, default=str))
+                results.append(result)
+                print(f"{domain} {row} {seed}: mIoU {100 * scored['miou']:.1f}", flush=True)
+    content = {"settings": vars(options), "rows": results}
+    (out / "town.json").write_text(json.dumps(content, indent=2, default=str))
     print_tables(results)
 
 
-def train_and_score(
-    out: Path, domain: str, row: str, dataset: Dataset, test: Dataset, options: argparse.Namespace, seed: int
-) -> dict[str, Any]:
-    """One training and its score on the test scenes: {"miou", "iou", "seconds"}; done already where it is on disk."""
-    directory = out / "nets" / f"{domain}-{row}-{seed}"
-    score = directory / "score.json"
-    if score.is_file():
-        found: dict[str, Any] = json.loads(score.read_text())
-        return found
+def transfer(dataset: Dataset, output: Path, domain: str, model: str) -> None:
+    """Images in another domain with the preset's settings; what is there stays."""
+    run_transfer(
+        dataset, output, [PRESETS[domain]], model=ModelChoice(model), engine=EngineChoice("auto"),
+        on_progress=lambda p: print(f"\r{p.done + p.skipped} of {p.total} transferred", end="", flush=True),
+    )  # fmt: skip
+    print(flush=True)
+
+
+def train(out: Path, domain: str, row: str, dataset: Dataset, options: argparse.Namespace, seed: int) -> None:
+    """Train one net, or go on where it was broken off; done already where it is on disk."""
+    directory = net_directory(out, domain, row, seed)
     adapting = ROWS[row]
+    if (directory / "model.json").is_file():
+        return
     result = run_adapt(
-        dataset, directory, net_settings(options, seed), adapting=adapting, targets=[test], save_every=100,
+        dataset, directory, net_settings(options, seed), adapting=adapting, save_every=100,
         synthetic=[] if adapting.baseline else [out / "transferred" / domain],
         on_progress=lambda done, total, note: print(f"\r{directory.name}: {done}/{total}, {note}", end="", flush=True),
     )  # fmt: skip
-    assert result.oracle is not None
-    (scored,) = result.oracle["results"]
-    print(f"\n{directory.name}: mIoU {100 * scored['miou']:.1f}", flush=True)
-    content = {"miou": scored["miou"], "iou": scored["iou"], "seconds": round(result.seconds, 1)}
-    score.write_text(json.dumps(content))
-    return content
+    print(f"\n{directory.name}: {result.seconds:.0f} s", flush=True)
+
+
+def net_directory(out: Path, domain: str, row: str, seed: int) -> Path:
+    """Of one training; what saw nothing of the domain is shared by all domains."""
+    return out / "nets" / (f"{row}-{seed}" if row in ("source-only", "augment") else f"{domain}-{row}-{seed}")
 
 
 def net_settings(options: argparse.Namespace, seed: int) -> TrainSettings:

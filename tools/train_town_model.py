@@ -32,7 +32,8 @@ def channels(text: str) -> tuple[int, ...]:
 GIVEN: dict[str, Callable[[str], Any]] = {  # settings that options set, and how they are read
     **dict.fromkeys(("encoder_steps", "autoencoder_steps", "diffusion_steps", "seed"), int),
     **dict.fromkeys(("autoencoder_batch", "diffusion_batch", "latent_channels", "text_width", "heads", "groups"), int),
-    **dict.fromkeys(("autoencoder_rate", "diffusion_rate"), float),
+    **dict.fromkeys(("autoencoder_rate", "diffusion_rate", "beta_end"), float),
+    "start": str,
     **dict.fromkeys(("vae_channels", "hint_channels", "unet_channels"), channels),
 }
 STAGES = ("data", "autoencoder", "diffusion", "export", "evaluate")
@@ -77,7 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--scenes", type=int, default=8000, help="training scenes to render (default 8000)")
     parser.add_argument("--threads", type=int, help="threads, and processes that render (default: PyTorch's)")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda; bf16 autocast on cuda")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda; bf16 autocast where it has bf16")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes, with a checkpoint")
     parser.add_argument("--save-minutes", type=float, default=3.0, help="time between checkpoints (default 3)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="where the export is (default OUT/model)")

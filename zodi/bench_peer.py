@@ -25,11 +25,13 @@ def open_peer(work: Work) -> dict[str, Callable[..., Any]]:
 
     components = load_model(work.model)
     info, device, dtype = components.info, find_device(work.engine.device), PRECISIONS[work.engine.precision]
-    pipe: Any = StableDiffusionControlNetImg2ImgPipeline(
+    scheduler_class: Any = DDIMScheduler  # diffusers annotates arguments more narrowly than it takes them
+    pipeline_class: Any = StableDiffusionControlNetImg2ImgPipeline
+    pipe = pipeline_class(
         vae=components.vae, text_encoder=components.text_encoder, tokenizer=components.tokenizer,
         unet=components.unet, controlnet=components.controlnet, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
-        scheduler=DDIMScheduler(
+        scheduler=scheduler_class(
             **info.scheduler, prediction_type=info.prediction_type, clip_sample=False, set_alpha_to_one=False,
             steps_offset=1,
         ),

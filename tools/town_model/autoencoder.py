@@ -13,7 +13,7 @@ from torch.nn import functional
 from town_model.data import Scenes, open_scenes
 from town_model.optimizer import start_as_identities
 from town_model.settings import DOMAIN_CYCLE, SCALING_FACTOR, SIZE, Settings
-from town_model.training import Clock, State, train
+from town_model.training import Clock, State, half_precision, train
 from zodi.errors import OutputError
 from zodi.files import write_atomic
 from zodi.town.parts import build_parts
@@ -39,7 +39,7 @@ def open_autoencoder(out: Path, settings: Settings, device: torch.device) -> Sta
         vae.quant_conv.bias[settings.latent_channels :] = -4.0
     start_as_identities(vae)
     path = out / "autoencoder" / "checkpoint.pt"
-    return State({"vae": vae}, path, rate=settings.autoencoder_rate, device=device)
+    return State({"vae": vae}, path, rate=settings.autoencoder_rate, device=device, start=settings.start)
 
 
 def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock: Clock, save_minutes: float) -> None:
@@ -53,7 +53,7 @@ def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock
             state.freeze(("vae.encoder.", "vae.quant_conv."))
         whole = state.step >= WHOLE * settings.autoencoder_steps
         image = to_planes(draw_crops(scenes, rng, settings.autoencoder_batch, whole), device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with half_precision(device):
             posterior = vae.encode(image).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
             decoded = vae.decode(posterior.mean + posterior.std * noise).sample
@@ -97,7 +97,6 @@ def autoencoder_loss(decoded: Tensor, image: Tensor, mean: Tensor, logvar: Tenso
 
 
 @torch.no_grad()
-@torch.no_grad()
 def encode_scenes(out: Path, settings: Settings, device: torch.device, clock: Clock) -> NDArray[np.float16]:
     """Latent means of all scenes, (N, C, h, w) float16, normalised per channel; encoded once per autoencoder.
 
@@ -105,7 +104,7 @@ def encode_scenes(out: Path, settings: Settings, device: torch.device, clock: Cl
     """
     scenes = open_scenes(out)
     state = open_autoencoder(out, settings, device)
-    if state.step == 0:
+    if state.is_random():
         raise OutputError(f"{state.path}: is missing: run --stage autoencoder first")
     state.use_averages()
     vae = state.modules["vae"].eval()

@@ -12,9 +12,9 @@ from town_model.autoencoder import encode_scenes
 from town_model.data import domain_of, open_scenes
 from town_model.optimizer import start_as_identities
 from town_model.settings import NEGATIVE, QUALITY, SCALING_FACTOR, WORDINGS, Settings
-from town_model.training import Clock, State, train
+from town_model.training import Clock, State, half_precision, train
 from zodi.labels import CITYSCAPES_19
-from zodi.town.parts import SCHEDULE, build_parts, fill_zero_convolutions
+from zodi.town.parts import build_parts, fill_zero_convolutions
 from zodi.transfer.schedule import alphas_cumprod
 
 MAX_TIMESTEP = 960  # the strongest preset starts at 900; the rest is nearly pure noise
@@ -36,6 +36,7 @@ def open_diffusion(out: Path, settings: Settings, device: torch.device) -> tuple
         vae_attention=False,
         words=settings.words,
         scaling_factor=SCALING_FACTOR,
+        schedule=settings.schedule,
         seed=settings.seed,
     )
     fill_zero_convolutions(parts["controlnet"], seed=settings.seed + 1, scale=0.01)
@@ -43,7 +44,8 @@ def open_diffusion(out: Path, settings: Settings, device: torch.device) -> tuple
         start_as_identities(parts[name])
     modules: dict[str, nn.Module] = {name: parts[name] for name in ("unet", "controlnet", "text_encoder")}
     path = out / "diffusion" / "checkpoint.pt"
-    return State(modules, path, rate=settings.diffusion_rate, device=device), parts
+    state = State(modules, path, rate=settings.diffusion_rate, device=device, start=settings.start)
+    return state, parts
 
 
 def attention_levels(levels: int) -> list[bool]:
@@ -59,7 +61,7 @@ def train_diffusion(out: Path, settings: Settings, device: torch.device, clock: 
     labels = open_scenes(out).labels
     state, parts = open_diffusion(out, settings, device)
     unet, controlnet = (module.train() for module in (parts["unet"], parts["controlnet"]))
-    alphas = alphas_cumprod(SCHEDULE).to(device)
+    alphas = alphas_cumprod(settings.schedule).to(device)
     colours = control_table(device)
 
     def loss(rng: np.random.Generator, generator: torch.Generator) -> dict[str, Tensor]:
@@ -73,7 +75,7 @@ def train_diffusion(out: Path, settings: Settings, device: torch.device, clock: 
         noise = torch.randn(z0.shape, generator=generator).to(device)
         abar = alphas[t][:, None, None, None]
         x = (abar.sqrt() * z0 + (1 - abar).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with half_precision(device):
             text = encode_captions(parts, captions, device)
             down, mid = controlnet(x, t, text, controlnet_cond=layout, return_dict=False)
             eps = unet(

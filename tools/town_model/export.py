@@ -22,7 +22,7 @@ def export(out: Path, settings: Settings, directory: Path) -> None:
     autoencoder = open_autoencoder(out, settings, device)
     diffusion, parts = open_diffusion(out, settings, device)
     for state in (autoencoder, diffusion):
-        if state.step == 0:
+        if state.is_random():
             raise OutputError(f"{state.path}: is missing: run --stage {state.path.parent.name} first")
         state.use_averages()
     parts["vae"] = autoencoder.modules["vae"]
@@ -72,6 +72,8 @@ flakes and lights are softer than in rendered scenes.
 
 def last(out: Path, stage: str) -> str:
     """The last row of a stage's log, in words."""
+    if not (out / stage / "log.csv").is_file():
+        return "as it was in the model that this one was started from"
     with (out / stage / "log.csv").open(newline="") as file:
         row = list(csv.DictReader(file))[-1]
     return ", ".join(f"{key} {float(row[key]):.4f}" for key in row if key not in ("step", "minutes", "rate"))

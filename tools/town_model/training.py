@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from town_model.optimizer import make_optimizers
 from town_model.settings import Settings
+from zodi.engines.diagnosis import cpu_has_bf16
 from zodi.transfer.signals import StopRequest
 
 EMA_DECAY = 0.999
@@ -39,8 +40,15 @@ class Clock:
 class State:
     """Modules in training with optimiser, moving averages of the weights and step, in one file that is always whole."""
 
-    def __init__(self, modules: dict[str, nn.Module], path: Path, *, rate: float, device: torch.device) -> None:
+    def __init__(
+        self, modules: dict[str, nn.Module], path: Path, *, rate: float, device: torch.device, start: str = ""
+    ) -> None:
+        """start: model directory whose weights a new run begins with, or "" """
         self.modules = modules
+        self.start = start
+        if start and not path.is_file():
+            for name, module in modules.items():
+                module.load_state_dict(type(module).from_pretrained(Path(start) / name).state_dict())  # type: ignore[attr-defined]
         self.path = path
         self.device = device
         for module in modules.values():
@@ -55,6 +63,10 @@ class State:
         self.step = 0
         if path.is_file():
             self._load()
+
+    def is_random(self) -> bool:
+        """Whether nothing was learnt yet."""
+        return self.step == 0 and not self.start
 
     @torch.no_grad()
     def average(self) -> None:
@@ -159,6 +171,11 @@ def train(
                 saved = time.monotonic()
     state.save()
     print(f"{name}: saved at step {state.step} of {steps}", flush=True)
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """Autocast to bfloat16 where the device computes in it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or cpu_has_bf16())
 
 
 def schedule(step: int, steps: int) -> float:

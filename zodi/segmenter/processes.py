@@ -42,7 +42,7 @@ def make_accelerator(
     accelerator = Accelerator(
         mixed_precision=MIXED[settings.precision],
         cpu=device == "cpu",
-        kwargs_handlers=handlers,
+        kwargs_handlers=[*handlers],
         log_with=tracker,
         project_dir=directory,
     )

@@ -54,6 +54,7 @@ class Validation(Protocol):
 
     def finish(self, last: dict[str, Tensor], info: SegmenterInfo) -> dict[str, Tensor]:
         """The weights of the checkpoint."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import copy
 import json
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def build_parts(
     vae_attention: bool = True,
     words: Sequence[str] = (),
     scaling_factor: float = 0.18215,
+    schedule: Mapping[str, Any] = SCHEDULE,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The parts of a pipeline by their diffusers names, seeded.
@@ -49,6 +50,7 @@ def build_parts(
     attention      which levels of the UNet have it; None: all but the last, as in Stable Diffusion
     vae_attention  whether the VAE's middle block has it
     words          the tokenizer's vocabulary beside single characters
+    schedule       of the noise, as diffusers' scheduler takes it
     seed           of the weights; PyTorch's global state is left as it was
     """
     import transformers
@@ -59,7 +61,8 @@ def build_parts(
     tokenizer = build_tokenizer(words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKL(
+        autoencoder_class: Any = AutoencoderKL  # annotates tuples of one entry
+        vae = autoencoder_class(
             block_out_channels=tuple(vae_channels),
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
@@ -103,7 +106,7 @@ def build_parts(
         "tokenizer": tokenizer,
         "unet": unet,
         "controlnet": controlnet,
-        "scheduler": DDIMScheduler(**SCHEDULE),
+        "scheduler": DDIMScheduler(**schedule),
     }
 
 
@@ -130,7 +133,8 @@ def build_tokenizer(words: Sequence[str]) -> Any:
             left += right
             vocabulary.append(left)
     tokens = list(dict.fromkeys([*vocabulary, "<|startoftext|>", "<|endoftext|>"]))
-    return transformers.CLIPTokenizer(
+    tokenizer_class: Any = transformers.CLIPTokenizer  # annotates merges as strings, and takes pairs alone
+    return tokenizer_class(
         vocab={token: i for i, token in enumerate(tokens)}, merges=list(merges), model_max_length=TOKENS
     )
 

@@ -1,6 +1,6 @@
 """From image files to what the graphs take, and back: working size, source image, control map, decoded image."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +76,8 @@ def fill_void(ids: Ids, label_set: LabelSet) -> Ids:
     void = label_set.id_to_train_id[ids] == IGNORE
     if not void.any() or void.all():
         return ids
-    rows, columns = ndimage.distance_transform_edt(void, return_distances=False, return_indices=True)
-    filled: Ids = ids[rows, columns]
+    nearest: Any = ndimage.distance_transform_edt(void, return_distances=False, return_indices=True)
+    filled: Ids = ids[tuple(nearest)]
     return filled
 
 

@@ -11,10 +11,12 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
+from ray.exceptions import RayError
 
 from zodi import __version__
 from zodi.data import Sample
@@ -45,7 +47,7 @@ class Cluster:
     device: str
     engines: int
     threads: int | None
-    resources: dict[str, float]
+    resources: dict[str, Any]
     task_cpus: float
 
 
@@ -154,7 +156,7 @@ def transfer_on_ray(
             recorder.check()
             if stopped():
                 break
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         if "No module named 'zodi" in str(error):
             raise EngineError(f"a node of the cluster has no zodi {__version__}: install it on every node") from None
         raise
@@ -182,8 +184,14 @@ def _results(setup: Setup, cluster: Cluster, tables: list[pa.Table]) -> Iterator
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
     shared = {"version": __version__, "content": pickle.dumps(setup)}
-    task = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": cluster.task_cpus, "fn_kwargs": shared}
-    loaded = ray.data.from_arrow(tables).map_batches(load_stage, **task)
+    # Ray annotates functions of one argument, and passes on what fn_kwargs holds
+    task: dict[str, Any] = {
+        "batch_size": None,
+        "batch_format": "pyarrow",
+        "num_cpus": cluster.task_cpus,
+        "fn_kwargs": shared,
+    }
+    loaded = ray.data.from_arrow(tables).map_batches(load_stage, **task)  # pyright: ignore[reportArgumentType]
     repainted = loaded.map_batches(
         EngineStage,
         fn_constructor_kwargs=shared,
@@ -192,5 +200,5 @@ def _results(setup: Setup, cluster: Cluster, tables: list[pa.Table]) -> Iterator
         compute=ray.data.ActorPoolStrategy(size=cluster.engines),
         **cluster.resources,
     )
-    written = repainted.map_batches(write_stage, **task)
+    written = repainted.map_batches(write_stage, **task)  # pyright: ignore[reportArgumentType]
     yield from written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
