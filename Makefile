@@ -21,11 +21,8 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[cpu,dev]'
 	@touch $@
 
-demo: $(VENV)/.cpu ## Install, then repaint scenes of the bundled street world; look at demo/gallery.png
-	rm -rf $(DEMO)/town
-	$(BIN)/zodi data town $(DEMO)/town --domain clear --scenes 8 --seed 1
-	$(BIN)/zodi transfer --root $(DEMO)/town --domain night --engine auto -o $(DEMO)/transferred --preview $(DEMO)/gallery.png --restart
-	@echo "look at $(DEMO)/gallery.png"
+demo: $(VENV)/.cpu ## Install, then the whole story on the bundled street world; look at demo/report.html
+	$(BIN)/zodi demo -o $(DEMO)
 
 test: $(VENV)/.dev ## Install what tests need and run them
 	$(BIN)/python -m pytest

@@ -20,11 +20,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from zodi.api import AdaptSettings, EngineChoice, ModelChoice, estimate_target, run_adapt, run_transfer
+from zodi.api import AdaptSettings, EngineChoice, ModelChoice, estimate_target, evaluate, run_adapt, run_transfer
 from zodi.data import Dataset, open_dataset
 from zodi.domains import PRESETS
-from zodi.segmenter.checkpoint import load_checkpoint
-from zodi.segmenter.evaluate import evaluate
 from zodi.segmenter.settings import TrainSettings, make_settings
 from zodi.town.dataset import write_dataset
 
@@ -66,8 +64,7 @@ def main() -> None:
         for seed in range(seeds):
             for row in chosen:
                 checkpoint = net_directory(out, domain, row, seed)
-                (score,) = evaluate(load_checkpoint(checkpoint), [tests[domain]])
-                scored = score.as_json()
+                (scored,) = evaluate(checkpoint, [tests[domain]])["results"]
                 result = {"domain": domain, "row": row, "seed": seed, "miou": scored["miou"], "iou": scored["iou"]}
                 if row != "oracle":
                     (guess,) = estimate_target(checkpoint, held_out, [out / "transferred-held-out" / domain])

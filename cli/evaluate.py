@@ -86,7 +86,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
 
     from zodi.cli.progress import progress
     from zodi.segmenter.acdc import write_acdc_zip
-    from zodi.segmenter.evaluate import EvaluateSettings, evaluate
+    from zodi.segmenter.evaluate import EvaluateSettings, as_json, evaluate
     from zodi.segmenter.model import open_model
     from zodi.segmenter.predict import PredictSettings
 
@@ -118,11 +118,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
             on_image=pictures.draw,
             on_progress=update,
         )
-    content = {
-        "model": str(model),
-        "scale": settings.declared(segmenter),
-        "results": [score.as_json() for score in scores],
-    }
+    content = as_json(model, settings.declared(segmenter), scores)
     pictures.finish(scores, content)
     if json_file != "-":
         print_table(content)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zodi.adapt.settings import AdaptSettings
 from zodi.data import Dataset
@@ -11,6 +11,9 @@ from zodi.errors import DataError
 from zodi.labels import LabelSet
 from zodi.segmenter.loop import Progress
 from zodi.segmenter.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from zodi.segmenter.evaluate import EvaluateSettings
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def run_adapt(
     from zodi.adapt.train import adapt
     from zodi.engines.devices import find_device
     from zodi.segmenter.checkpoint import load_checkpoint
-    from zodi.segmenter.evaluate import EvaluateSettings, evaluate
+    from zodi.segmenter.evaluate import EvaluateSettings, as_json
+    from zodi.segmenter.evaluate import evaluate as score
     from zodi.segmenter.pictures import write_confusion
     from zodi.segmenter.train import train
 
@@ -74,15 +78,35 @@ def run_adapt(
         write_curves(output)
     if result.finished and targets:
         segmenter = load_checkpoint(output, device=find_device(device))
-        scores = evaluate(segmenter, targets, workers=workers)
-        for number, score in enumerate(scores, start=1):
-            write_confusion(output / f"confusion-oracle-{number}.png", score)
-        oracle = {
-            "model": str(output),
-            "scale": EvaluateSettings().declared(segmenter),
-            "results": [score.as_json() for score in scores],
-        }
+        scores = score(segmenter, targets, workers=workers)
+        for number, found in enumerate(scores, start=1):
+            write_confusion(output / f"confusion-oracle-{number}.png", found)
+        oracle = as_json(output, EvaluateSettings().declared(segmenter), scores)
     return AdaptResult(result.output, result.steps, result.seconds, result.finished, oracle)
+
+
+def evaluate(
+    model: Path,
+    datasets: Sequence[Dataset],
+    settings: "EvaluateSettings | None" = None,
+    *,
+    device: str = "auto",
+    **options: Any,
+) -> dict[str, Any]:
+    """IoU by class, mean IoU and pixel accuracy on labelled images, what `zodi evaluate --json` writes; 0..1.
+
+    model    a checkpoint directory or a file that `zodi export-segmenter` made
+    options  workers, on_image, on_progress: see `zodi.segmenter.evaluate.evaluate`
+
+    Raises ModelError, EngineError, and DataError for images that cannot be read or have other classes.
+    """
+    from zodi.segmenter.evaluate import EvaluateSettings, as_json
+    from zodi.segmenter.evaluate import evaluate as score
+    from zodi.segmenter.model import open_model
+
+    segmenter = open_model(model, device)
+    settings = settings or EvaluateSettings()
+    return as_json(model, settings.declared(segmenter), score(segmenter, datasets, settings, **options))
 
 
 def check_same_classes(label_set: LabelSet, target: Dataset) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -133,6 +134,11 @@ def evaluate(
             rows.append(replace(rows[0], condition=ALL, images=sum(row.images for row in rows), counts=summed))
         scores += rows
     return scores
+
+
+def as_json(model: Path, scale: str, scores: Sequence[Score]) -> dict[str, Any]:
+    """What `zodi evaluate --json` writes."""
+    return {"model": str(model), "scale": scale, "results": [score.as_json() for score in scores]}
 
 
 def predictions(
