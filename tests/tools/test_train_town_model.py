@@ -112,6 +112,27 @@ def test_a_broken_run_ends_in_the_same_weights(tool: Any, trained: Path, tmp_pat
     assert rows(out, stage) == rows(trained, stage)
 
 
+def test_a_run_goes_on_from_an_exported_model(tool: Any, trained: Path, tmp_path: Path) -> None:
+    """Without a step it exports what it began with, on the schedule that it was given."""
+    from safetensors.torch import load_file
+
+    out, start = tmp_path / "further", trained / "model"
+    (out / "data").mkdir(parents=True)
+    for file in (trained / "data").iterdir():
+        (out / "data" / file.name).write_bytes(file.read_bytes())
+    steps = ["--autoencoder-steps=0", "--diffusion-steps=0", "--beta-end=0.02", "--start", str(start)]
+    for stage in ("diffusion", "export"):
+        assert tool.main(["--stage", stage, "--out", str(out), *SIZES, *steps]) == 0
+    for name in ("unet", "controlnet"):
+        file = f"{name}/diffusion_pytorch_model.safetensors"
+        before, after = load_file(start / file), load_file(out / "model" / file)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(value, after[key]) for key, value in before.items())
+    scheduler = json.loads((out / "model" / "scheduler" / "scheduler_config.json").read_text())
+    assert scheduler["beta_end"] == 0.02
+    assert "as it was in the model that this one was started from" in (out / "model" / "README.md").read_text()
+
+
 def test_the_encoder_stops_learning_and_the_decoder_goes_on(tool: Any, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "longer"
     for folder in ("data", "autoencoder"):

@@ -58,9 +58,10 @@ method: it has seen every domain, no scene in two of them.
   quarter as many; the encoder the first {settings.encoder_steps} only; {last(out, "autoencoder")}.
 - Diffusion: {diffusion.step} steps of {settings.diffusion_batch} scenes, noise prediction, min-SNR weights; UNet,
   ControlNet and text encoder together; {last(out, "diffusion")}.
-- Hardware: a CPU (float32) or one GPU (bfloat16 autocast); Muon and AdamW, moving average of the weights (0.999).
+- Hardware: a CPU or one GPU, bfloat16 autocast where it has that; Muon and AdamW, moving average of the weights (0.999).
 - {settings.drop:.0%} of the captions were replaced by the negative or the empty one; default guidance {GUIDANCE:g}.
-
+- Last beta of the noise schedule: {settings.beta_end:g}; the rest is Stable Diffusion's.
+{earlier(settings.start)}
 | domain | captions, with and without ", best quality" |
 |---|---|
 {captions}
@@ -70,10 +71,19 @@ flakes and lights are softer than in rendered scenes.
 """
 
 
+def earlier(start: str) -> str:
+    """What the card of the model says that this one was started from, one level deeper; nothing without one."""
+    if not start:
+        return ""
+    facts = (Path(start) / "README.md").read_text(encoding="utf-8").partition("\n- ")[2].partition("\n\n")[0]
+    deeper = "\n".join(f"  {line}" for line in f"- {facts}".splitlines())
+    return f"- It was started from a model of the same sizes:\n{deeper}\n"
+
+
 def last(out: Path, stage: str) -> str:
     """The last row of a stage's log, in words."""
-    if not (out / stage / "log.csv").is_file():
+    log = out / stage / "log.csv"
+    rows = list(csv.DictReader(log.read_text(encoding="utf-8").splitlines())) if log.is_file() else []
+    if not rows:
         return "as it was in the model that this one was started from"
-    with (out / stage / "log.csv").open(newline="") as file:
-        row = list(csv.DictReader(file))[-1]
-    return ", ".join(f"{key} {float(row[key]):.4f}" for key in row if key not in ("step", "minutes", "rate"))
+    return ", ".join(f"{key} {float(rows[-1][key]):.4f}" for key in rows[-1] if key not in ("step", "minutes", "rate"))
