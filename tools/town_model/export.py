@@ -58,7 +58,7 @@ method: it has seen every domain, no scene in two of them.
   quarter as many; the encoder the first {settings.encoder_steps} only; {last(out, "autoencoder")}.
 - Diffusion: {diffusion.step} steps of {settings.diffusion_batch} scenes, noise prediction, min-SNR weights; UNet,
   ControlNet and text encoder together; {last(out, "diffusion")}.
-- Hardware: a CPU or one GPU, bfloat16 autocast where it has that; Muon and AdamW, moving average of the weights (0.999).
+- Hardware: a CPU or one GPU, bfloat16 autocast where it has that; Muon and AdamW, moving average (0.999).
 - {settings.drop:.0%} of the captions were replaced by the negative or the empty one; default guidance {GUIDANCE:g}.
 - Last beta of the noise schedule: {settings.beta_end:g}; the rest is Stable Diffusion's.
 {earlier(settings.start)}

@@ -13,7 +13,7 @@ SETTINGS = "settings.json"
 SIZE = (128, 256)  # height, width of a scene in pixels
 SCALING_FACTOR = 0.18215  # the exported latents are scaled so that Stable Diffusion's own factor is right
 IMAGE_SIZE = 128
-GUIDANCE = 3.0
+GUIDANCE = 6.0  # of 3 to 9: below, fog and game stay too near their source; above, snow and lights become blobs
 
 # Scene i is rendered in DOMAIN_CYCLE[i % 7] and in no other: no pair is ever seen. Night is the hardest, hence twice.
 DOMAIN_CYCLE = ("clear", "night", "snow", "rain", "fog", "game", "night")
