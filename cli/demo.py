@@ -12,7 +12,7 @@ import click
 from zodi.cli.options import json_option, write_json
 
 NET = (
-    "--architecture", "deeplabv3plus", "--encoder", "tu-mobilenetv3_small_100", "--encoder-weights", "none",
+    "--architecture", "deeplabv3plus", "--encoder", "tu-resnet10t", "--encoder-weights", "none",
     "--net-option", "decoder_channels=128", "--size", "128x256", "--crop", "96x192",
 )  # fmt: skip
 ROWS = {  # name -> what of `zodi adapt` makes it, with OUT for the folder
@@ -33,7 +33,7 @@ class Plan:
     lr: float
 
 
-PLANS = {"full": Plan(120, 60, 160, 8, 2e-3), "quick": Plan(12, 8, 8, 4, 2e-3)}
+PLANS = {"full": Plan(200, 80, 160, 8, 2e-3), "quick": Plan(12, 8, 8, 4, 2e-3)}
 
 
 @dataclass(frozen=True)

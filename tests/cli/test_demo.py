@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from zodi.cli.demo import PLANS, make_steps
 
@@ -59,6 +60,8 @@ def test_the_quick_demo(cli, tmp_path, monkeypatch):
     assert all(0 <= value <= 1 for value in content["miou"].values())
     assert (content["domain"], content["seed"]) == ("snow", 1)
     assert Path(content["segmenter"]).is_file()
+    with Image.open(out / "gallery.png") as gallery:
+        assert gallery.width > 4 * 256 and gallery.height > 8 * 128
     page = Path(content["report"]).read_text()
     assert page.count('class="slider"') >= 12 + 6
     assert "zodi transfer --root" in page

@@ -40,6 +40,12 @@ def model_card(out: Path, settings: Settings, autoencoder: State, diffusion: Sta
         name: sum(p.numel() for p in module.parameters()) / 1e6
         for name, module in {**autoencoder.modules, **diffusion.modules}.items()
     }
+    autoencoder_text = (
+        f"{autoencoder.step} steps of {settings.autoencoder_batch} half-size crops, later of whole scenes, a\n"
+        f"  quarter as many; the encoder the first {settings.encoder_steps} only; {last(out, 'autoencoder')}"
+        if autoencoder.step
+        else "as it was in the model that this one was started from"
+    )
     captions = "\n".join(f"| {domain} | {'; '.join(wordings)} |" for domain, wordings in WORDINGS.items())
     return f"""# town: the diffusion model that ships with zodi
 
@@ -54,8 +60,7 @@ method: it has seen every domain, no scene in two of them.
 - Images of 128x256; {settings.latent_channels} latent channels, {2 ** (len(settings.vae_channels) - 1)} times smaller.
 - Data: {len(open_scenes(out))} scenes, seeds from 2^40 on, in turn {", ".join(DOMAIN_CYCLE)}.
   The label map in the `cityscapes` control colours is the ControlNet's input.
-- Autoencoder: {autoencoder.step} steps of {settings.autoencoder_batch} half-size crops, later of whole scenes, a
-  quarter as many; the encoder the first {settings.encoder_steps} only; {last(out, "autoencoder")}.
+- Autoencoder: {autoencoder_text}.
 - Diffusion: {diffusion.step} steps of {settings.diffusion_batch} scenes, noise prediction, min-SNR weights; UNet,
   ControlNet and text encoder together; {last(out, "diffusion")}.
 - Hardware: a CPU or one GPU, bfloat16 autocast where it has that; Muon and AdamW, moving average (0.999).

@@ -6,22 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from zodi.data import read_image
+from zodi.data import Dataset, open_dataset, read_image
 from zodi.report.blocks import Bar, Bars, Block, Commands, Facts, Gallery, Section, Shot, Table, per_cent
 from zodi.report.page import write_page
 from zodi.report.pictures import photo
 from zodi.report.training import cell, flatten, read_json, scores_table, speed_bars
 from zodi.report.transfer import transfer_section
 from zodi.segmenter.pictures import GAP
+from zodi.town import render
+from zodi.transfer.preview import write_preview
 
 SHOTS = 12  # results of the transfer
 SCENES = 6  # target scenes with predictions
+GALLERY_ROWS = 8
 
 
 def demo_page(
     output: Path, page: Path, *, domain: str, seed: int, rows: Sequence[str], quick: bool, commands: Sequence[str]
 ) -> dict[str, Any]:
-    """Write the page from what the commands of a demo left in `output`; what demo.json says of it.
+    """Write the page and `gallery.png` from what the commands of a demo left in `output`; what demo.json says of it.
 
     rows  names of the segmenters, the adapted one last: `output/NAME` and their scores in `output/scores/NAME`
     """
@@ -44,6 +47,7 @@ def demo_page(
         ]),
         Section("The commands", "They can be given again as they stand.", [Commands(commands)]),
     ]  # fmt: skip
+    write_gallery(output / "gallery.png", open_dataset(None, output / "clear"), output / "transferred", domain)
     write_page(page, f"zodi demo: from clear days to {domain}", sections)
     return {
         "domain": domain,
@@ -52,6 +56,16 @@ def demo_page(
         "segmenter": str(output / "deploy" / deployed["file"]),
         "report": str(page),
     }
+
+
+def write_gallery(path: Path, source: Dataset, transferred: Path, domain: str) -> None:
+    """A sheet of the first results: source, control map, result, and the scene as it is rendered in that domain."""
+
+    def rendered(key: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return render(int(key.removeprefix("town-")), domain)[0]
+
+    samples = source.samples[:GALLERY_ROWS]
+    write_preview(path, source, samples, transferred, [domain], last=(f"rendered {domain}", rendered))
 
 
 def _summary(domain: str, miou: dict[str, float], quick: bool) -> Section:

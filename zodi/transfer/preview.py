@@ -1,6 +1,6 @@
 """A sheet of results to look at: source, control map and one column per domain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,12 @@ def write_preview(
     *,
     palette: str = "cityscapes",
     control_resize: ControlResize = "nearest",
+    last: tuple[str, Callable[[str], Rgb]] | None = None,
 ) -> int:
-    """Write a PNG with a row per sample that has results; returns the number of rows (0: nothing is written)."""
+    """Write a PNG with a row per sample that has results; returns the number of rows (0: nothing is written).
+
+    last  title of one more column, and what gives its picture for a key
+    """
     rows: list[list[Rgb]] = []
     for sample in samples:
         found = [result_path(output, domain, sample.key) for domain in domains]
@@ -35,9 +39,11 @@ def write_preview(
         size = (results[0].shape[0], results[0].shape[1])
         ids = read_label(dataset, sample)
         control = control_image(ids, dataset.label_set, size, palette=palette, resize=control_resize)
-        rows.append([resize_image(read_image(sample.image), size), control, *results])
+        more = [] if last is None else [last[1](sample.key)]
+        rows.append([resize_image(read_image(sample.image), size), control, *results, *more])
+    titles = ["source", "control map", *domains, *([] if last is None else [last[0]])]
     if rows:
-        write_atomic(path, encode_png(sheet(rows, ["source", "control map", *domains])))
+        write_atomic(path, encode_png(sheet(rows, titles)))
     return len(rows)
 
 
