@@ -60,7 +60,8 @@ def main() -> None:
 
     results = []
     for domain, seeds in domains:
-        transfer(held_out, out / "transferred-held-out", domain, options.model)
+        if set(chosen) != {"oracle"}:
+            transfer(held_out, out / "transferred-held-out", domain, options.model)
         for seed in range(seeds):
             for row in chosen:
                 checkpoint = net_directory(out, domain, row, seed)
