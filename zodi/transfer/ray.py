@@ -9,7 +9,7 @@ import os
 import pickle
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,22 +140,23 @@ def transfer_on_ray(
     recorder = Recorder(
         len(samples) * len(setup.targets), manifest, max_failures=max_failures, log=log, on_progress=on_progress
     )
-    results = _results(setup, cluster, _input(setup, samples, rows)) if samples else ()
     try:
-        for table in results:
-            for message in unpack(table):
-                match message:
-                    case Row():
-                        recorder.record(message)
-                    case Skipped():
-                        recorder.skip(message.count)
-                    case Event():
-                        log(message.name, **message.fields)
-                    case ZodiError():
-                        raise message
-            recorder.check()
-            if stopped():
-                break
+        # closed here: Ray Data, collected after Ray was shut down, would start Ray again and wait for it
+        with closing(_results(setup, cluster, _input(setup, samples, rows))) as results:
+            for table in results:
+                for message in unpack(table):
+                    match message:
+                        case Row():
+                            recorder.record(message)
+                        case Skipped():
+                            recorder.skip(message.count)
+                        case Event():
+                            log(message.name, **message.fields)
+                        case ZodiError():
+                            raise message
+                recorder.check()
+                if stopped():
+                    break
     except RayError as error:
         if "No module named 'zodi" in str(error):
             raise EngineError(f"a node of the cluster has no zodi {__version__}: install it on every node") from None
@@ -179,6 +180,8 @@ def _input(setup: Setup, samples: Sequence[Sample], rows: Mapping[tuple[str, str
 
 def _results(setup: Setup, cluster: Cluster, tables: list[pa.Table]) -> Iterator[pa.Table]:
     """The messages of the last stage as they come."""
+    if not tables:
+        return
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
