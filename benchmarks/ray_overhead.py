@@ -27,7 +27,9 @@ def seconds(root: Path, output: Path, images: int, more: tuple[str, ...]) -> flo
         "--limit", images, "-o", output, *more,
     ]  # fmt: skip
     start = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
     return time.perf_counter() - start
 
 

@@ -14,6 +14,7 @@ from zodi.engines.bundle import difference
 from zodi.errors import ModelError
 from zodi.labels import LabelSet
 from zodi.opening import EngineChoice, FoundModel, ModelChoice, Notify, find_model, open_found
+from zodi.town import bundled
 from zodi.transfer.batches import Transfer
 from zodi.transfer.items import Job, make_jobs
 from zodi.transfer.pipeline import Run
@@ -127,8 +128,10 @@ def absolute(recipe: Recipe) -> Recipe:
     def whole(path: Path | None) -> Path | None:
         return path and path.absolute()
 
-    def named(source: str | None) -> str | None:  # a hub id stays what it is
-        return str(Path(source).absolute()) if source is not None and Path(source).is_dir() else source
+    def named(source: str | None) -> str | None:  # a hub id stays what it is, and so does the bundled model's name
+        if source is None or source == bundled.NAME or not Path(source).is_dir():
+            return source
+        return str(Path(source).absolute())
 
     return replace(
         recipe,
