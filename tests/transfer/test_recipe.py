@@ -10,7 +10,9 @@ from zodi.transfer.settings import TransferSettings
 
 
 def recipe(model: str, controlnet: str | None = None) -> Recipe:
-    return Recipe((PRESETS["night"],), ModelChoice(model, controlnet), EngineChoice(), TransferSettings(), CITYSCAPES_19)
+    return Recipe(
+        (PRESETS["night"],), ModelChoice(model, controlnet), EngineChoice(), TransferSettings(), CITYSCAPES_19
+    )
 
 
 def test_directories_become_absolute(tmp_path, monkeypatch):
