@@ -8,7 +8,7 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -178,7 +178,7 @@ def _input(setup: Setup, samples: Sequence[Sample], rows: Mapping[tuple[str, str
     return [pack(known[start : start + size]) for start in range(0, len(known), size)]
 
 
-def _results(setup: Setup, cluster: Cluster, tables: list[pa.Table]) -> Iterator[pa.Table]:
+def _results(setup: Setup, cluster: Cluster, tables: list[pa.Table]) -> Generator[pa.Table, None, None]:
     """The messages of the last stage as they come."""
     if not tables:
         return
