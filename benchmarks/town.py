@@ -10,8 +10,9 @@ For each domain and seed the same net is trained from scratch with the same step
     no-similarity  the same without the similarity of features
     oracle         rendered scenes of the target domain itself: what labels from there would bring
 
-All are scored on rendered target scenes that no training saw; the last weights count, nothing is chosen. Every step is
-skipped where it is done, so that a run that was broken off goes on. Writes DIR/town.json and prints a table.
+All are scored on rendered target scenes that no training saw; the last weights count, nothing is chosen. The first two
+are trained once for all domains. Transfers and trainings that are done are skipped, so that a broken run goes on.
+Writes DIR/town.json and prints a table.
 """
 
 import argparse
@@ -40,6 +41,8 @@ def main() -> None:
     options = parse()
     out: Path = options.out
     chosen = options.row or list(ROWS)
+    baselines = [row for row in chosen if ROWS[row].baseline]
+    paired = [row for row in chosen if not ROWS[row].baseline]
     domains = options.domain or [("night", 3), ("fog", 1)]
     source = scenes(out / "source", "clear", options.scenes, SOURCE_SEED)
     held_out = scenes(out / "held-out", "clear", options.test_scenes, HELD_OUT_SEED)
@@ -49,13 +52,13 @@ def main() -> None:
     for domain, seeds in domains:
         target = scenes(out / f"target-{domain}", domain, options.scenes, TARGET_SEED)
         for seed in range(seeds):
-            for row in [row for row in chosen if ROWS[row].baseline]:
+            for row in baselines:
                 train(out, domain, row, target if row == "oracle" else source, options, seed)
     for domain, seeds in domains:
-        if any(ROWS[row].baseline is None for row in chosen):
+        if paired:
             transfer(source, out / "transferred", domain, options.model)
         for seed in range(seeds):
-            for row in [row for row in chosen if not ROWS[row].baseline]:
+            for row in paired:
                 train(out, domain, row, source, options, seed)
 
     results = []

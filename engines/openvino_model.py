@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zodi.engines.devices import cpu_threads
+from zodi.engines.diagnosis import cpu_has_bf16
 from zodi.errors import EngineError, ModelError
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 the hint is for what is not quantised
@@ -15,6 +16,11 @@ COSTLY = frozenset(("Convolution", "Deconvolution", "FullyConnected", "MatMul", 
 def compile_graph(path: Path, precision: str, threads: int | None) -> Any:
     """An inference request for an ONNX file; raises as `read_model` and `compile_model`."""
     return compile_model(read_model(path), path, precision, threads)
+
+
+def compile_bf16_graph(path: Path) -> Any:
+    """An inference request for an ONNX file in bf16, which OpenVINO executes in nothing else where the CPU has bf16."""
+    return compile_graph(path, "bf16" if cpu_has_bf16() else "fp32", None)
 
 
 def read_model(path: Path) -> Any:

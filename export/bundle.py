@@ -203,12 +203,11 @@ def _keep_current(bundle: Bundle, identities: dict[str, dict[str, Any]]) -> dict
 
 def _file_parity(path: Path, graph: Graph, references: list[Reference], precision: str) -> list[dict[str, Any]]:
     """Run a file on the CPU, whatever machine it is for: half precision is rounded there as well, and slower."""
-    if precision == "bf16":  # ONNX Runtime has no kernels for it on the CPU; OpenVINO may compute in fp32 between casts
-        from zodi.engines.diagnosis import cpu_has_bf16
+    if precision == "bf16":  # ONNX Runtime has no kernels for it on the CPU
         from zodi.engines.openvino import infer
-        from zodi.engines.openvino_model import compile_graph
+        from zodi.engines.openvino_model import compile_bf16_graph
 
-        request = compile_graph(path, "bf16" if cpu_has_bf16() else "fp32", None)
+        request = compile_bf16_graph(path)
         return measure_parity(path.name, lambda inputs: infer(request, inputs, graph), references, precision)
     from zodi.engines.ort import run_on_cpu
     from zodi.engines.ort_session import open_session

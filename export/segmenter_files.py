@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zodi.engines.diagnosis import cpu_has_bf16
-from zodi.engines.openvino_model import compile_graph, import_openvino
+from zodi.engines.openvino_model import compile_bf16_graph, import_openvino
 from zodi.engines.ort_session import open_session
 from zodi.engines.segmenters import DeployedSegmenter, Images
 from zodi.export.segmenter_onnx import attach_metadata
@@ -45,8 +44,8 @@ def write_file(graph: Path, directory: Path, file: FileInfo, capabilities: tuple
 
 def open_graph(graph: Path, file: FileInfo) -> DeployedSegmenter:
     """An ONNX graph on a CPU runtime that takes its precision, whatever machine the file is for."""
-    if file.precision == "bf16":  # ONNX Runtime's CPU provider has no kernels for it; OpenVINO may compute it in fp32
-        request = compile_graph(graph, "bf16" if cpu_has_bf16() else "fp32", None)
+    if file.precision == "bf16":  # ONNX Runtime's CPU provider has no kernels for it
+        request = compile_bf16_graph(graph)
         return DeployedSegmenter(graph, file, lambda images: request.infer([images])[0].copy())
     session = open_session(graph)
     return DeployedSegmenter(graph, file, lambda images: session.run(None, {PORT: images})[0])

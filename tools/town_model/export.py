@@ -44,7 +44,7 @@ def model_card(out: Path, settings: Settings, autoencoder: State, diffusion: Sta
         f"{autoencoder.step} steps of {settings.autoencoder_batch} half-size crops, later of whole scenes, a\n"
         f"  quarter as many; the encoder the first {settings.encoder_steps} only; {last(out, 'autoencoder')}"
         if autoencoder.step
-        else "as it was in the model that this one was started from"
+        else last(out, "autoencoder")
     )
     captions = "\n".join(f"| {domain} | {'; '.join(wordings)} |" for domain, wordings in WORDINGS.items())
     return f"""# town: the diffusion model that ships with zodi
@@ -86,7 +86,7 @@ def earlier(start: str) -> str:
 
 
 def last(out: Path, stage: str) -> str:
-    """The last row of a stage's log, in words."""
+    """The last row of a stage's log in words, or where the weights are from if nothing was trained."""
     log = out / stage / "log.csv"
     rows = list(csv.DictReader(log.read_text(encoding="utf-8").splitlines())) if log.is_file() else []
     if not rows:
