@@ -11,7 +11,7 @@ from zodi.cli.demo import PLANS, make_steps
 
 
 def test_the_steps_are_the_commands_of_the_method():
-    steps = make_steps(Path("d"), "fog", 3, PLANS["full"], bundle=True)
+    steps = make_steps(Path("d"), "fog", 3, PLANS["full"], bundle=True, half=True)
     names = [step.arguments[0] for step in steps]
     assert names == [
         "data",
@@ -25,17 +25,17 @@ def test_the_steps_are_the_commands_of_the_method():
     ]
     assert len({step.line for step in steps}) == len(steps)
     trainings = [step.arguments for step in steps if step.arguments[0] == "adapt"]
-    budgets = {tuple(a[a.index("--iterations") :][:8]) for a in trainings}
+    budgets = {tuple(a[a.index("--iterations") :][:10]) for a in trainings}
     assert len(budgets) == 1  # the same steps, batch, learning rate and seed
     assert not any("d/fog" in a for arguments in trainings for a in arguments)  # no training sees the target
     assert "export-engines" not in [
-        s.arguments[0] for s in make_steps(Path("d"), "fog", 3, PLANS["full"], bundle=False)
+        s.arguments[0] for s in make_steps(Path("d"), "fog", 3, PLANS["full"], bundle=False, half=False)
     ]
 
 
 def test_source_and_target_scenes_differ():
     for seed in range(3):
-        steps = make_steps(Path("d"), "night", seed, PLANS["quick"], bundle=True)
+        steps = make_steps(Path("d"), "night", seed, PLANS["quick"], bundle=True, half=True)
         seeds = [step.arguments[step.arguments.index("--seed") + 1] for step in steps[:2]]
         assert len(set(seeds)) == 2
 

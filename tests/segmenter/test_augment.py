@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from zodi.segmenter.augment import crop_and_flip, epoch_order, generator, jitter_colours
+from zodi.segmenter.augment import change_pixels, crop_and_flip, epoch_order, generator, jitter_colours
 from zodi.segmenter.images import normalise, resize_image, resize_label, to_input
+from zodi.segmenter.settings import make_settings
 
 
 def test_image_and_label_stay_together():
@@ -51,6 +52,28 @@ def test_jitter_bounds():
     red[..., 0] = 200
     strongest = [int(np.argmax(jitter_colours(generator(0, 0, i), red)[0, 0])) for i in range(200)]
     assert {0, 1, 2} == set(strongest)  # 0.3 of the circle to either side is past yellow and magenta
+
+
+def test_noise_of_half_of_the_images():
+    settings = make_settings(jitter=False)
+    grey = np.full((32, 32, 3), 100, np.uint8)
+    changed = [change_pixels(generator(0, 0, i), grey, settings).astype(float) - grey for i in range(200)]
+    spread = np.array([change.std() for change in changed])
+    noisy = spread > 0
+    assert 70 < noisy.sum() < 130
+    assert spread.max() < 10.5 and spread[noisy].max() > 8 and spread[noisy].min() < 2
+    assert abs(np.mean([change.mean() for change in changed])) < 0.05
+    black = np.zeros((8, 8, 3), np.uint8)  # nothing wraps around
+    assert max(int(change_pixels(generator(0, 0, i), black, settings).max()) for i in range(50)) < 60
+    off = make_settings("reference", jitter=False)
+    assert all(change_pixels(generator(0, 0, i), grey, off) is grey for i in range(50))
+
+
+def test_blur_of_half_of_the_images():
+    settings = make_settings(jitter=False, noise=False, blur=True)
+    board = (np.indices((16, 16)).sum(0) % 2 * 200).astype(np.uint8)[..., None].repeat(3, 2)
+    changed = [not np.array_equal(change_pixels(generator(0, 0, i), board, settings), board) for i in range(200)]
+    assert 60 < sum(changed) < 130
 
 
 def test_epoch_order_is_a_permutation_of_its_own():

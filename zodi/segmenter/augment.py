@@ -1,4 +1,4 @@
-"""Random crop, flip and colour jitter, drawn from a generator that belongs to one image of one epoch.
+"""Random crop, flip, colour jitter and noise, drawn from a generator that belongs to one image of one epoch.
 
 Same seed, epoch and index: same result, whatever the number of workers or processes and wherever a run was resumed.
 """
@@ -21,6 +21,8 @@ HUE = 0.3  # of the colour circle, to both sides
 FLIP = 0.5  # probability
 BLUR = 0.5  # probability
 BLUR_RADIUS = (0.1, 2.0)  # standard deviation in pixels
+NOISE = 0.5  # probability
+NOISE_LEVELS = (0.0, 10.0)  # standard deviation, of 255
 CUTOUT = 0.5  # probability
 CUTOUT_SIDES = (0.25, 0.5)  # of the image's sides
 
@@ -63,12 +65,15 @@ def jitter_colours(rng: np.random.Generator, image: Pixels) -> Pixels:
 
 
 def change_pixels(rng: np.random.Generator, image: Pixels, settings: TrainSettings) -> Pixels:
-    """What is drawn for each image alone, (H, W, 3) to the same: colour jitter and blur, where the settings say so."""
+    """What is drawn for each image alone, (H, W, 3) to the same: colour jitter, blur and noise, where set."""
     if settings.jitter:
         image = jitter_colours(rng, image)
     if settings.blur and rng.random() < BLUR:
         radius = float(rng.uniform(*BLUR_RADIUS))
         image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).filter(ImageFilter.GaussianBlur(radius)))
+    if settings.noise and rng.random() < NOISE:
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(*NOISE_LEVELS))
+        image = (image + noise).round().clip(0, 255).astype(np.uint8)
     return image
 
 

@@ -36,6 +36,8 @@ class TrainSettings:
     ema           decay of the averaged weights that are kept instead of the last; 0: the last are kept
     jitter        brightness, contrast and saturation in 0.5..1.5, hue +-0.3 of the circle
     blur          half of the images by a Gaussian of 0.1 to 2 pixels
+    noise         half of the images get Gaussian noise of up to 10 of 255 levels: what repaints an image, or compresses
+                  one, takes away a sensor's
     cutout        half of the images lose a rectangle of a quarter to half of each side; it is void in the label
     seed          of first weights, order, augmentation and dropout
     precision     "fp32", or mixed: "bf16", "fp16"
@@ -62,6 +64,7 @@ class TrainSettings:
     ema: float = 0.999
     jitter: bool = True
     blur: bool = False
+    noise: bool = True
     cutout: bool = False
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -121,6 +124,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_floor": 1e-6,
         "ema": 0.0,
         "jitter": True,
+        "noise": False,
     },
 }
 SGD_DEFAULTS = {"lr": 1e-2, "weight_decay": 1e-4}  # of the default recipe, where the user chooses SGD
