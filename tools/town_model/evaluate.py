@@ -101,7 +101,7 @@ def write_clear(root: Path, images: list[Images], labels: list[Images]) -> None:
 
 
 def transfer(folder: Path, model: Path, domain: str, device: str) -> tuple[list[Images], float]:
-    """The clear scenes in another domain, with the preset's settings, and seconds per image of a warm batch."""
+    """The clear scenes in another domain, with the preset's settings; seconds per image of a warm batch in PyTorch."""
     images = draw(folder, "results", model, domain, device)
     estimate = estimate_transfer(
         open_dataset("folder", folder / "clear"), [PRESETS[domain]],
@@ -116,7 +116,8 @@ def draw(
     """The clear scenes, or the first of them, in another domain, with the preset's settings; kept below `name`."""
     result = run_transfer(
         open_dataset("folder", folder / "clear"), folder / name, [PRESETS[domain]], limit=limit,
-        model=ModelChoice(str(model)), engine=EngineChoice(device=device), settings=TransferSettings(seed=seed),
+        model=ModelChoice(str(model)), engine=EngineChoice("auto", device=device),
+        settings=TransferSettings(seed=seed),
     )  # fmt: skip
     return [np.asarray(Image.open(file)) for file in sorted((result.output / domain).rglob("*.png"))]
 

@@ -13,7 +13,7 @@ SETTINGS = "settings.json"
 SIZE = (128, 256)  # height, width of a scene in pixels
 SCALING_FACTOR = 0.18215  # the exported latents are scaled so that Stable Diffusion's own factor is right
 IMAGE_SIZE = 128
-GUIDANCE = 6.0  # of 3 to 9: below, fog and game stay too near their source; above, snow and lights become blobs
+GUIDANCE = 4.0  # by eye, of 1.5 to 9: below, fog stays too near its source; above, nights are darker than rendered ones
 
 # Scene i is rendered in DOMAIN_CYCLE[i % 7] and in no other: no pair is ever seen. Night is the hardest, hence twice.
 DOMAIN_CYCLE = ("clear", "night", "snow", "rain", "fog", "game", "night")
@@ -39,7 +39,7 @@ class Settings:
     vae_channels    of the autoencoder, one per level; it shrinks by 2 ** (levels - 1)
     hint_channels   of the ControlNet's embedding of the layout, one per level of the autoencoder
     unet_channels   of UNet and ControlNet; attention at the middle level and in the middle block
-    *_steps         of the whole stage; the learning rate is constant, and falls over the last 30 %
+    *_steps         of the whole stage; the learning rate is constant, and falls over the last 60 %
     encoder_steps   from this step on only the decoder learns: latents, and what was trained on them, stay valid
     *_batch         half-size crops (autoencoder), scenes (diffusion)
     kl              weight of the Kullback-Leibler term, per latent value

@@ -16,7 +16,7 @@ from zodi.transfer.signals import StopRequest
 
 EMA_DECAY = 0.999
 WARM_UP = 50  # steps
-FALL = 0.3  # share of the steps over which the learning rate falls
+FALL = 0.6  # share of the steps over which the learning rate falls
 LOG_EVERY = 10  # steps
 
 
