@@ -115,7 +115,7 @@ class NetOption(click.ParamType[tuple[str, Any]]):
 @click.option("--ema", type=float, metavar="DECAY", help="Decay of averaged weights, 0: off. [default: 0.999]")
 @click.option("--jitter/--no-jitter", default=None, help="Random brightness, contrast, saturation and hue.")
 @click.option("--blur/--no-blur", default=None, help="Blur half of the images.")
-@click.option("--noise/--no-noise", default=None, help="Sensor noise in half of the images (default yes).")
+@click.option("--noise/--no-noise", default=None, help="Noise in half of the images. [default: noise]")
 @click.option("--cutout/--no-cutout", default=None, help="Cut a rectangle out of half of the pairs.")
 @click.option("--seed", type=click.IntRange(0), help="[default: 0]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="[default: fp32]")
