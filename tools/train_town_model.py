@@ -32,7 +32,7 @@ def channels(text: str) -> tuple[int, ...]:
 GIVEN: dict[str, Callable[[str], Any]] = {  # settings that options set, and how they are read
     **dict.fromkeys(("encoder_steps", "autoencoder_steps", "diffusion_steps", "seed"), int),
     **dict.fromkeys(("autoencoder_batch", "diffusion_batch", "latent_channels", "text_width", "heads", "groups"), int),
-    **dict.fromkeys(("autoencoder_rate", "diffusion_rate", "beta_end"), float),
+    **dict.fromkeys(("autoencoder_rate", "diffusion_rate", "beta_end", "kl"), float),
     "start": str,
     **dict.fromkeys(("vae_channels", "hint_channels", "unet_channels"), channels),
 }

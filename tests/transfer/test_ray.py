@@ -104,6 +104,23 @@ def test_the_stages_make_what_a_local_run_makes(setup, street, tiny_model, tmp_p
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("samples", "image_size", "engines", "expected"),
+    [
+        (7, 128, 1, 4),
+        (160, 128, 1, 20),
+        (160, 128, 2, 8),
+        (10**5, 128, 1, 144),
+        (10**4, 512, 1, 8),
+        (10**4, 2048, 1, 4),
+    ],
+)
+def test_blocks_are_few_but_fit_and_all_engines_have_some(samples, image_size, engines, expected):
+    from zodi.transfer.ray import Cluster, block_size
+
+    assert block_size(samples, 4, image_size, Cluster("cpu", engines, 1, {}, 1.0)) == expected
+
+
 def test_a_node_that_is_not_as_the_driver(setup, street, tmp_path):
     samples = open_dataset("folder", street).samples
     (error, *_) = through(setup, samples, version="9.9.9")

@@ -28,7 +28,8 @@ from zodi.transfer.ray_stages import EngineStage, Event, Setup, Skipped, load_st
 LOCAL = "local"
 REACH_SECONDS = 10.0  # for a cluster's head to answer
 STORE_BYTES = 2**30  # object store of a local Ray; beyond it, Ray goes on with files in its temporary folder
-BLOCK_BYTES = 32 * 2**20  # two images of 512x1024 with their control maps
+BLOCK_BYTES = 32 * 2**20  # nine images of 512x1024 with control map and label
+BLOCKS_PER_ENGINE = 8  # at least, where there are images enough: engines end together, and progress shows early
 MOST_BLOCKS = 10_000  # of input: more cost the scheduler more than they bring
 ENGINE_SHARE = 0.75  # of the CPUs, where engines run on CPUs; the rest reads and writes
 
@@ -142,7 +143,7 @@ def transfer_on_ray(
     )
     try:
         # closed here: Ray Data, collected after Ray was shut down, would start Ray again and wait for it
-        with closing(_results(setup, cluster, _input(setup, samples, rows))) as results:
+        with closing(_results(setup, cluster, _input(setup, cluster, samples, rows))) as results:
             for table in results:
                 for message in unpack(table):
                     match message:
@@ -164,10 +165,11 @@ def transfer_on_ray(
     return recorder.progress
 
 
-def _input(setup: Setup, samples: Sequence[Sample], rows: Mapping[tuple[str, str], Row]) -> list[pa.Table]:
+def _input(
+    setup: Setup, cluster: Cluster, samples: Sequence[Sample], rows: Mapping[tuple[str, str], Row]
+) -> list[pa.Table]:
     """One table for each block of input: whole batches of samples, each with what the manifest knows of it."""
-    batch = setup.settings.batch
-    size = batch * max(1, -(-len(samples) // (batch * MOST_BLOCKS)))
+    size = block_size(len(samples), setup.settings.batch, setup.settings.image_size or setup.info.image_size, cluster)
     known = [
         (
             Sample(sample.key, sample.image.absolute(), sample.label and sample.label.absolute()),
@@ -176,6 +178,14 @@ def _input(setup: Setup, samples: Sequence[Sample], rows: Mapping[tuple[str, str
         for sample in samples
     ]
     return [pack(known[start : start + size]) for start in range(0, len(known), size)]
+
+
+def block_size(samples: int, batch: int, image_size: int, cluster: Cluster) -> int:
+    """Samples of a block, whole batches of them. Every block costs the scheduler the same, whatever it holds."""
+    fair = samples // (batch * BLOCKS_PER_ENGINE * cluster.engines)
+    fitting = BLOCK_BYTES // (batch * 7 * 2 * image_size**2)  # image, control map and label, twice as wide as high
+    least = -(-samples // (batch * MOST_BLOCKS))
+    return batch * max(1, least, min(fair, fitting))
 
 
 def _results(setup: Setup, cluster: Cluster, tables: list[pa.Table]) -> Generator[pa.Table, None, None]:
