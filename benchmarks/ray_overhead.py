@@ -3,8 +3,8 @@
     python benchmarks/ray_overhead.py [--images 320] [--rounds 1]
 
 Street scenes to fog by the bundled model. The time per image is that of the second half of the results on disk (they
-come in blocks, a whole number in each half), the rest starts and ends a run. Prints one JSON object; run it on a machine
-that does nothing else.
+come in blocks, a whole number in each half), the rest starts and ends a run. Prints one JSON object; run it on a
+machine that does nothing else.
 """
 
 import argparse
