@@ -31,6 +31,7 @@ STORE_BYTES = 2**30  # object store of a local Ray; beyond it, Ray goes on with 
 BLOCK_BYTES = 32 * 2**20  # nine images of 512x1024 with control map and label
 BLOCKS_PER_ENGINE = 8  # at least, where there are images enough: engines end together, and progress shows early
 MOST_BLOCKS = 10_000  # of input: more cost the scheduler more than they bring
+IDLE_MILLISECONDS = "600000"  # after 1,000, its default, Ray ends processes; each new one imports PyTorch for 3 s
 ENGINE_SHARE = 0.75  # of the CPUs, where engines run on CPUs; the rest reads and writes
 
 
@@ -67,6 +68,7 @@ def connect(address: str, device: str, engines: int | None) -> Iterator[Cluster]
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes back as an exception
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MILLISECONDS)
     local = {"object_store_memory": STORE_BYTES, "include_dashboard": False} if address == LOCAL else {}
     if address != LOCAL:
         _reach(address)
