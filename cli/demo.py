@@ -36,7 +36,7 @@ class Plan:
     lr: float
 
 
-PLANS = {"full": Plan(200, 80, 500, 4, 2e-3), "quick": Plan(12, 8, 8, 4, 2e-3)}
+PLANS = {"full": Plan(300, 80, 500, 4, 2e-3), "quick": Plan(12, 8, 8, 4, 2e-3)}
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,8 @@ def test_benchmarks(tmp_path):
     ]
     (tmp_path / "bench.json").write_text(json.dumps({"machine": {"cpu": "Test & Co"}, "rows": rows}))
     page = page_of(tmp_path, tmp_path / "bench.json")
-    assert "width: 40.0%" in page  # half of the longest
-    assert "width: 80.0%" in page
+    assert "* 0.500)" in page  # half of the longest
+    assert "* 1.000)" in page
     assert "61.23" in page
     assert "Test &amp; Co" in page
 
