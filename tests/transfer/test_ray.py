@@ -196,7 +196,8 @@ def test_a_killed_driver(tiny_model, tmp_path):
     command = [sys.executable, "-m", "zodi.cli", "transfer", "--root", root, "--model", tiny_model, "-o", output]
     command += ["--batch", "2", "--ray", "local"]
     with subprocess.Popen(command) as driver:
-        wait_for(lambda: len(list(output.rglob("*.png"))) >= 4)
+        manifest = output / "manifest.jsonl"  # rows follow their files: what is on disk alone may be made again
+        wait_for(lambda: manifest.is_file() and len(manifest.read_bytes().splitlines()) >= 4)
         left = engines(driver.pid)
         driver.kill()
     assert driver.returncode == -signal.SIGKILL
