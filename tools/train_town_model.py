@@ -17,7 +17,7 @@ from town_model.autoencoder import train_autoencoder
 from town_model.data import render_scenes
 from town_model.diffusion import train_diffusion
 from town_model.export import export
-from town_model.settings import Settings, open_settings
+from town_model.settings import DOMAIN_CYCLE, Settings, open_settings
 from town_model.training import Clock
 
 from zodi.domains import PRESETS
@@ -29,11 +29,20 @@ def channels(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def domains(text: str) -> tuple[str, ...]:
+    """ "game,fog" as names of domains; "" as none."""
+    names = tuple(text.split(",")) if text else ()
+    if unknown := sorted(set(names) - set(DOMAIN_CYCLE)):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not of {', '.join(dict.fromkeys(DOMAIN_CYCLE))}")
+    return names
+
+
 GIVEN: dict[str, Callable[[str], Any]] = {  # settings that options set, and how they are read
     **dict.fromkeys(("encoder_steps", "autoencoder_steps", "diffusion_steps", "seed"), int),
     **dict.fromkeys(("autoencoder_batch", "diffusion_batch", "latent_channels", "text_width", "heads", "groups"), int),
     **dict.fromkeys(("autoencoder_rate", "diffusion_rate", "beta_end", "kl"), float),
     "start": str,
+    "emphasis": domains,
     **dict.fromkeys(("vae_channels", "hint_channels", "unet_channels"), channels),
 }
 STAGES = ("data", "autoencoder", "diffusion", "export", "evaluate")

@@ -57,6 +57,21 @@ def test_a_scene_is_rendered_in_one_domain_from_seeds_of_its_own(tool: Any, trai
         assert np.array_equal(scenes.images[i], image) and np.array_equal(scenes.labels[i], label)
 
 
+def test_emphasised_domains_are_drawn_more_often(tool: Any) -> None:
+    from town_model.data import domain_of, draw_scenes
+
+    def shares(emphasis: tuple[str, ...]) -> dict[str, float]:
+        which = draw_scenes(np.random.default_rng(0), 700, 20_000, emphasis)
+        assert which.min() >= 0 and which.max() < 700
+        drawn = [domain_of(int(i)) for i in which]
+        return {domain: drawn.count(domain) / len(drawn) for domain in ("night", "game", "fog")}
+
+    for emphasis, expected in {(): (2 / 7, 1 / 7, 1 / 7), ("game", "fog"): (0.2, 0.25, 0.25)}.items():
+        assert np.allclose(list(shares(emphasis).values()), expected, atol=0.02)
+    with pytest.raises(SystemExit):
+        tool.main(["--stage", "data", "--out", "unused", "--emphasis", "mist"])
+
+
 def test_scenes_that_are_there_are_not_rendered_again(tool: Any, trained: Path, tmp_path: Path) -> None:
     from town_model.data import open_scenes
 

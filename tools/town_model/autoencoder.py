@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from town_model.data import Scenes, open_scenes
+from town_model.data import Scenes, draw_scenes, open_scenes
 from town_model.optimizer import start_as_identities
 from town_model.settings import DOMAIN_CYCLE, SCALING_FACTOR, SIZE, Settings
 from town_model.training import Clock, State, half_precision, train
@@ -52,7 +53,7 @@ def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock
         if state.step >= settings.encoder_steps and vae.quant_conv.weight.requires_grad:
             state.freeze(("vae.encoder.", "vae.quant_conv."))
         whole = state.step >= WHOLE * settings.autoencoder_steps
-        image = to_planes(draw_crops(scenes, rng, settings.autoencoder_batch, whole), device)
+        image = to_planes(draw_crops(scenes, rng, settings.autoencoder_batch, whole, settings.emphasis), device)
         with half_precision(device):
             posterior = vae.encode(image).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
@@ -65,13 +66,15 @@ def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock
     )  # fmt: skip
 
 
-def draw_crops(scenes: Scenes, rng: np.random.Generator, batch: int, whole: bool) -> NDArray[np.uint8]:
+def draw_crops(
+    scenes: Scenes, rng: np.random.Generator, batch: int, whole: bool, emphasis: Sequence[str]
+) -> NDArray[np.uint8]:
     """`batch` random crops of half the height and width, or a quarter as many whole scenes; each mirrored or not."""
     height, width = SIZE
     count, size = (max(batch // 4, 1), SIZE) if whole else (batch, (height // 2, width // 2))
     crops = np.empty((count, *size, 3), np.uint8)
-    for crop in crops:
-        i, top, left = (int(rng.integers(n)) for n in (len(scenes), height - size[0] + 1, width - size[1] + 1))
+    for crop, i in zip(crops, draw_scenes(rng, len(scenes), count, emphasis), strict=True):
+        top, left = (int(rng.integers(n)) for n in (height - size[0] + 1, width - size[1] + 1))
         crop[:] = scenes.images[i, top : top + size[0], left : left + size[1]][:, :: int(rng.integers(2)) * 2 - 1]
     return crops
 

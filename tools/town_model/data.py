@@ -1,6 +1,7 @@
 """Scenes in memory-mapped files: rendered once by several processes, each scene in one domain only."""
 
 import io
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from zodi.errors import OutputError
 from zodi.files import write_atomic
 from zodi.town import DOMAINS, render
 
+EMPHASIS = 0.3  # share of the scenes drawn that come from the emphasised domains on top of their own share
 BLOCK = 16  # scenes that a worker renders at a time
 
 
@@ -31,6 +33,17 @@ class Scenes:
 def domain_of(index: int) -> str:
     """The one domain in which training scene `index` is ever rendered."""
     return DOMAIN_CYCLE[index % len(DOMAIN_CYCLE)]
+
+
+def draw_scenes(rng: np.random.Generator, total: int, count: int, emphasis: Sequence[str]) -> NDArray[np.int64]:
+    """Indices of `count` of `total` scenes; a share EMPHASIS of them is moved to the emphasised domains, if any."""
+    which = rng.integers(total, size=count)
+    places = [place for place, domain in enumerate(DOMAIN_CYCLE) if domain in emphasis]
+    if places:
+        cycle = len(DOMAIN_CYCLE)
+        moved = np.minimum(which // cycle, total // cycle - 1) * cycle + rng.choice(places, count)
+        which = np.where(rng.random(count) < EMPHASIS, moved, which)
+    return which
 
 
 def held_out(index: int, domain: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

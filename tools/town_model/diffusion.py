@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from town_model.autoencoder import encode_scenes
-from town_model.data import domain_of, open_scenes
+from town_model.data import domain_of, draw_scenes, open_scenes
 from town_model.optimizer import start_as_identities
 from town_model.settings import NEGATIVE, QUALITY, SCALING_FACTOR, WORDINGS, Settings
 from town_model.training import Clock, State, half_precision, train
@@ -66,7 +66,7 @@ def train_diffusion(out: Path, settings: Settings, device: torch.device, clock: 
 
     def loss(rng: np.random.Generator, generator: torch.Generator) -> dict[str, Tensor]:
         batch = settings.diffusion_batch
-        which = rng.integers(len(latents), size=batch)
+        which = draw_scenes(rng, len(latents), batch, settings.emphasis)
         captions = [draw_caption(domain_of(int(i)), rng, settings.drop) for i in which]
         z0 = torch.from_numpy(np.stack([latents[i] for i in which])).to(device).float()
         layout = colours[torch.from_numpy(np.stack([labels[i] for i in which])).to(device).long()].permute(0, 3, 1, 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from town_model.autoencoder import normalise, open_autoencoder
-from town_model.data import open_scenes
+from town_model.data import EMPHASIS, open_scenes
 from town_model.diffusion import open_diffusion
 from town_model.settings import DOMAIN_CYCLE, GUIDANCE, IMAGE_SIZE, WORDINGS, Settings
 from town_model.training import State
@@ -46,6 +46,11 @@ def model_card(out: Path, settings: Settings, autoencoder: State, diffusion: Sta
         if autoencoder.step
         else last(out, "autoencoder")
     )
+    emphasis = (
+        f"\n  In the end {EMPHASIS:.0%} of the scenes drawn were moved to {' and '.join(settings.emphasis)}."
+        if settings.emphasis
+        else ""
+    )
     captions = "\n".join(f"| {domain} | {'; '.join(wordings)} |" for domain, wordings in WORDINGS.items())
     return f"""# town: the diffusion model that ships with zodi
 
@@ -58,7 +63,7 @@ method: it has seen every domain, no scene in two of them.
 {chr(10).join(f"| {name} | {millions:.2f} |" for name, millions in sizes.items())}
 
 - Images of 128x256; {settings.latent_channels} latent channels, {2 ** (len(settings.vae_channels) - 1)} times smaller.
-- Data: {len(open_scenes(out))} scenes, seeds from 2^40 on, in turn {", ".join(DOMAIN_CYCLE)}.
+- Data: {len(open_scenes(out))} scenes, seeds from 2^40 on, in turn {", ".join(DOMAIN_CYCLE)}.{emphasis}
   The label map in the `cityscapes` control colours is the ControlNet's input.
 - Autoencoder: {autoencoder_text}.
 - Diffusion: {diffusion.step} steps of {settings.diffusion_batch} scenes, noise prediction, min-SNR weights; UNet,

@@ -43,6 +43,7 @@ class Settings:
     encoder_steps   from this step on only the decoder learns: latents, and what was trained on them, stay valid
     *_batch         half-size crops (autoencoder), scenes (diffusion)
     kl              weight of the Kullback-Leibler term, per latent value
+    emphasis        domains that are drawn more often from now on; may change while a run goes on
     drop            share of captions that are replaced by the empty or the negative one
     beta_end        last beta of the schedule. Latents of 16x32 keep more of an image under the same noise than those of
                     64x128: with Stable Diffusion's 0.012 the sky of a clear day shone through the fog at strength 0.60
@@ -64,6 +65,7 @@ class Settings:
     diffusion_steps: int = 4000
     diffusion_batch: int = 16
     diffusion_rate: float = 2e-3
+    emphasis: tuple[str, ...] = ()
     drop: float = 0.1
     beta_end: float = 0.024
     start: str = ""
@@ -81,19 +83,19 @@ class Settings:
         return tuple(sorted({word for caption in captions for word in caption.replace(",", " ").split()}))
 
 
-LENGTHS = ("encoder_steps", "autoencoder_steps", "diffusion_steps")
+CHANGEABLE = ("encoder_steps", "autoencoder_steps", "diffusion_steps", "emphasis")
 
 
 def open_settings(out: Path, given: dict[str, Any]) -> Settings:
     """The settings of a run: those on disk, with what was given on top; written back.
 
-    Raises OutputError where something other than a length differs from what is on disk.
+    Raises OutputError where a setting that is not CHANGEABLE differs from what is on disk.
     """
     path = out / SETTINGS
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name, value in given.items():
         plain = list(value) if isinstance(value, tuple) else value
-        if name in stored and stored[name] != plain and name not in LENGTHS:
+        if name in stored and stored[name] != plain and name not in CHANGEABLE:
             raise OutputError(f"{path}: {name} is {stored[name]!r} there, {plain!r} now: use another --out")
     known = {field.name for field in fields(Settings)}
     merged = {name: tuple(v) if isinstance(v, list) else v for name, v in {**stored, **given}.items() if name in known}
