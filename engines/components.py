@@ -23,7 +23,15 @@ SCHEDULE_KEYS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
-SETTINGS_KEYS: dict[str, type | tuple[type, ...]] = {"image_size": int, "guidance": (int, float), "words": list}
+SETTINGS_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # of zodi.json: what is allowed, in code and words
+    "image_size": (lambda value: _is_positive(value) and isinstance(value, int), "a positive whole number"),
+    "guidance": (lambda value: _is_positive(value), "a positive number"),
+    "domain_guidance": (
+        lambda value: isinstance(value, dict) and all(map(_is_positive, value.values())),
+        "an object of positive numbers",
+    ),
+    "words": (lambda value: isinstance(value, list), "a list of words"),
+}
 
 
 @dataclass
@@ -44,7 +52,8 @@ def load_components(
     """Load a model from a local directory or a hub repository; safetensors only, no code from the repository is run.
 
     model       directory or hub id in diffusers format. Its `zodi.json`, if any, may set `image_size` (short side in
-                pixels), `guidance` and `words` (the only words its prompts may hold).
+                pixels), `guidance`, `domain_guidance` (by the domain's name) and `words` (the only words its prompts
+                may hold).
     controlnet  directory or hub id; None: the `controlnet` folder inside the model's directory
     variant     file variant of the model, e.g. "non_ema" or "fp16"
     revision    branch, tag or commit of the model's hub repository
@@ -100,6 +109,7 @@ def load_components(
         scheduler={key: scheduler.get(key) for key in SCHEDULE_KEYS},
         image_size=int(settings.get("image_size", factor * _one_side(unet.config.sample_size))),
         guidance=float(settings.get("guidance", DEFAULT_GUIDANCE)),
+        domain_guidance={name: float(scale) for name, scale in settings.get("domain_guidance", {}).items()},
         words=tuple(settings["words"]) if "words" in settings else None,
     )
     _check_fit(model, where, info, unet, control)
@@ -181,11 +191,14 @@ def _read_settings(model: str, revision: str | None) -> dict[str, Any]:
     for key, value in settings.items():
         if key not in SETTINGS_KEYS:
             raise ModelError(f"{path}: unknown key {key!r}, known are {', '.join(SETTINGS_KEYS)}")
-        wrong = not isinstance(value, SETTINGS_KEYS[key]) or isinstance(value, bool)
-        if wrong or (isinstance(value, (int, float)) and value <= 0):
-            kind = "list of words" if key == "words" else "positive number"
-            raise ModelError(f"{path}: {key} = {value!r} is not a {kind}")
+        allowed, kind = SETTINGS_KEYS[key]
+        if not allowed(value):
+            raise ModelError(f"{path}: {key} = {value!r} is not {kind}")
     return dict(settings)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 def _check_finite(name: str, source: str, part: nn.Module) -> None:

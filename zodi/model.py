@@ -1,12 +1,12 @@
 """What is known of a diffusion model without its weights: constants, sizes and identity."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zodi.ports import ModelDims
 
-SETTINGS_FILE = "zodi.json"  # in a model directory, beside model_index.json; may set image_size, guidance and words
+SETTINGS_FILE = "zodi.json"  # in a model directory, beside model_index.json, with the settings that suit the model
 DEFAULT_GUIDANCE = 9.0  # ZoDi's setting
 
 
@@ -23,6 +23,7 @@ class ModelInfo:
     scheduler         the keys of the scheduler config that fix the noise schedule
     image_size        short side in pixels that the model was made for
     guidance          the guidance scale it works best with
+    domain_guidance   the same for single domains, by their names
     words             the only words that its prompts may hold; None: any
     """
 
@@ -36,7 +37,12 @@ class ModelInfo:
     scheduler: dict[str, Any]
     image_size: int
     guidance: float = DEFAULT_GUIDANCE
+    domain_guidance: dict[str, float] = field(default_factory=dict)
     words: tuple[str, ...] | None = None
+
+    def guidance_for(self, domain: str) -> float:
+        """The guidance scale for a domain, by its name."""
+        return self.domain_guidance.get(domain, self.guidance)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads."""

@@ -113,6 +113,11 @@ BAD_MODEL = {
     "SDXL": (change_json("model_index.json", _class_name="StableDiffusionXLPipeline"), "SDXL"),
     "damaged weights": (lambda m: truncate(m / "unet/diffusion_pytorch_model.safetensors"), "unet"),
     "unknown key in zodi.json": (change_json("zodi.json", imagesize=3), "unknown key 'imagesize'"),
+    "guidance that is no number": (change_json("zodi.json", guidance=True), "guidance = True is not a positive number"),
+    "guidance of a domain that is no number": (
+        change_json("zodi.json", domain_guidance={"night": "4"}),
+        "domain_guidance = {'night': '4'} is not an object of positive numbers",
+    ),
     "pickled weights only": (
         lambda m: (m / "vae/diffusion_pytorch_model.safetensors").rename(m / "vae/diffusion_pytorch_model.bin"),
         "safetensors",

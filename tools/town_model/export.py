@@ -8,7 +8,7 @@ import torch
 from town_model.autoencoder import normalise, open_autoencoder
 from town_model.data import EMPHASIS, open_scenes
 from town_model.diffusion import open_diffusion
-from town_model.settings import DOMAIN_CYCLE, GUIDANCE, IMAGE_SIZE, WORDINGS, Settings
+from town_model.settings import DOMAIN_CYCLE, DOMAIN_GUIDANCE, GUIDANCE, IMAGE_SIZE, WORDINGS, Settings
 from town_model.training import State
 from zodi.engines.components import quiet
 from zodi.errors import OutputError
@@ -27,7 +27,12 @@ def export(out: Path, settings: Settings, directory: Path) -> None:
         state.use_averages()
     parts["vae"] = autoencoder.modules["vae"]
     normalise(parts["vae"], out)
-    zodi = {"image_size": IMAGE_SIZE, "guidance": GUIDANCE, "words": list(settings.words)}
+    zodi = {
+        "image_size": IMAGE_SIZE,
+        "guidance": GUIDANCE,
+        "domain_guidance": DOMAIN_GUIDANCE,
+        "words": list(settings.words),
+    }
     save_model(parts, directory, zodi, dtype=torch.float16)
     (directory / "README.md").write_text(model_card(out, settings, autoencoder, diffusion), encoding="utf-8")
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
@@ -69,7 +74,8 @@ method: it has seen every domain, no scene in two of them.
 - Diffusion: {diffusion.step} steps of {settings.diffusion_batch} scenes, noise prediction, min-SNR weights; UNet,
   ControlNet and text encoder together; {last(out, "diffusion")}.
 - Hardware: a CPU or one GPU, bfloat16 autocast where it has that; Muon and AdamW, moving average (0.999).
-- {settings.drop:.0%} of the captions were replaced by the negative or the empty one; default guidance {GUIDANCE:g}.
+- {settings.drop:.0%} of the captions were replaced by the negative or the empty one; default guidance {GUIDANCE:g},
+  {", ".join(f"{scale:g} for {name}" for name, scale in DOMAIN_GUIDANCE.items())}.
 - Last beta of the noise schedule: {settings.beta_end:g}; the rest is Stable Diffusion's.
 {earlier(settings.start)}
 | domain | captions, with and without ", best quality" |

@@ -68,7 +68,7 @@ class TransferSettings:
         """The sampler's settings for a domain, checked against the model."""
         sampling = Sampling(
             strength=domain.strength if self.strength is None else self.strength,
-            guidance=info.guidance if self.guidance is None else self.guidance,
+            guidance=info.guidance_for(domain.name) if self.guidance is None else self.guidance,
             steps=self.steps,
             eta=self.eta,
             timesteps=self.timesteps,
