@@ -40,7 +40,7 @@ def domains(text: str) -> tuple[str, ...]:
 GIVEN: dict[str, Callable[[str], Any]] = {  # settings that options set, and how they are read
     **dict.fromkeys(("encoder_steps", "autoencoder_steps", "diffusion_steps", "seed"), int),
     **dict.fromkeys(("autoencoder_batch", "diffusion_batch", "latent_channels", "text_width", "heads", "groups"), int),
-    **dict.fromkeys(("autoencoder_rate", "diffusion_rate", "beta_end", "kl"), float),
+    **dict.fromkeys(("autoencoder_rate", "diffusion_rate", "beta_end", "kl", "perceptual"), float),
     "start": str,
     "emphasis": domains,
     **dict.fromkeys(("vae_channels", "hint_channels", "unet_channels"), channels),

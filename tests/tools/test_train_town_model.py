@@ -162,6 +162,32 @@ def test_the_encoder_stops_learning_and_the_decoder_goes_on(tool: Any, trained: 
     assert moved and all(name.startswith(("vae.decoder.", "vae.post_quant_conv.")) for name in moved)
 
 
+def test_the_perceptual_distance_is_of_a_segmenter_that_is_trained_once(
+    tool: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from town_model.autoencoder import to_planes
+    from town_model.data import open_scenes
+    from town_model.perceptual import perceptual_distance
+
+    monkeypatch.setattr("town_model.perceptual.STEPS", 2)
+    out = tmp_path / "perceptual"
+    (out / "data").mkdir(parents=True)
+    for file in (trained / "data").iterdir():
+        (out / "data" / file.name).write_bytes(file.read_bytes())
+    run = ["--stage", "autoencoder", "--out", str(out), *SIZES, "--perceptual=0.1"]
+    assert tool.main([*run, "--autoencoder-steps=2"]) == 0
+    written = (out / "perceptual.pt").stat().st_mtime_ns
+    assert tool.main([*run, "--autoencoder-steps=3"]) == 0
+    assert (out / "perceptual.pt").stat().st_mtime_ns == written
+    assert all(float(row["perceptual"]) > 0 for row in csv.DictReader((out / "autoencoder" / "log.csv").open()))
+
+    device = torch.device("cpu")
+    image = to_planes(open_scenes(out).images[:2], device)
+    distance = perceptual_distance(out, open_scenes(out), device)
+    soft, softer = (torch.nn.functional.avg_pool2d(image, n, 1, n // 2) for n in (3, 7))
+    assert distance(image, image) < 1e-6 < distance(soft, image) < distance(softer, image)
+
+
 def test_settings_of_a_run_cannot_change(tool: Any, trained: Path) -> None:
     from zodi.errors import OutputError
 

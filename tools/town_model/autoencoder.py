@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from town_model.data import Scenes, draw_scenes, open_scenes
 from town_model.optimizer import start_as_identities
+from town_model.perceptual import perceptual_distance
 from town_model.settings import DOMAIN_CYCLE, SCALING_FACTOR, SIZE, Settings
 from town_model.training import Clock, State, half_precision, train
 from zodi.errors import OutputError
@@ -48,6 +49,7 @@ def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock
     scenes = open_scenes(out)
     state = open_autoencoder(out, settings, device)
     vae = state.modules["vae"].train()
+    distance = perceptual_distance(out, scenes, device) if settings.perceptual else None
 
     def loss(rng: np.random.Generator, generator: torch.Generator) -> dict[str, Tensor]:
         if state.step >= settings.encoder_steps and vae.quant_conv.weight.requires_grad:
@@ -58,7 +60,9 @@ def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock
             posterior = vae.encode(image).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
             decoded = vae.decode(posterior.mean + posterior.std * noise).sample
-        return autoencoder_loss(decoded.float(), image, posterior.mean.float(), posterior.logvar.float(), settings.kl)
+        terms = autoencoder_loss(decoded.float(), image, posterior.mean.float(), posterior.logvar.float(), settings.kl)
+        terms["perceptual"] = distance(decoded.float(), image) if distance else image.new_zeros(())
+        return {**terms, "loss": terms["loss"] + settings.perceptual * terms["perceptual"]}
 
     train(
         state, loss, name="autoencoder", steps=settings.autoencoder_steps, settings=settings,

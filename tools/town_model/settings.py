@@ -14,7 +14,7 @@ SIZE = (128, 256)  # height, width of a scene in pixels
 SCALING_FACTOR = 0.18215  # the exported latents are scaled so that Stable Diffusion's own factor is right
 IMAGE_SIZE = 128
 GUIDANCE = 4.0  # by eye, of 1.5 to 9: above, nights are darker than rendered ones
-DOMAIN_GUIDANCE = {"fog": 6.0, "game": 12.0}  # of 2 to 13: below, both stay too near the clear source; see docs/town.md
+DOMAIN_GUIDANCE = {"fog": 6.0, "game": 13.0}  # of 2 to 13: below, both stay too near the clear source; see docs/town.md
 
 # Scene i is rendered in DOMAIN_CYCLE[i % 7] and in no other: no pair is ever seen. Night is the hardest, hence twice.
 DOMAIN_CYCLE = ("clear", "night", "snow", "rain", "fog", "game", "night")
@@ -44,6 +44,7 @@ class Settings:
     encoder_steps   from this step on only the decoder learns: latents, and what was trained on them, stay valid
     *_batch         half-size crops (autoencoder), scenes (diffusion)
     kl              weight of the Kullback-Leibler term, per latent value
+    perceptual      weight of the perceptual distance in the autoencoder's loss; may change while a run goes on
     emphasis        domains that are drawn more often from now on; may change while a run goes on
     drop            share of captions that are replaced by the empty or the negative one
     beta_end        last beta of the schedule. Latents of 16x32 keep more of an image under the same noise than those of
@@ -66,6 +67,7 @@ class Settings:
     diffusion_steps: int = 4000
     diffusion_batch: int = 16
     diffusion_rate: float = 2e-3
+    perceptual: float = 0.0
     emphasis: tuple[str, ...] = ()
     drop: float = 0.1
     beta_end: float = 0.024
@@ -84,7 +86,7 @@ class Settings:
         return tuple(sorted({word for caption in captions for word in caption.replace(",", " ").split()}))
 
 
-CHANGEABLE = ("encoder_steps", "autoencoder_steps", "diffusion_steps", "emphasis")
+CHANGEABLE = ("encoder_steps", "autoencoder_steps", "diffusion_steps", "perceptual", "emphasis")
 
 
 def open_settings(out: Path, given: dict[str, Any]) -> Settings:
