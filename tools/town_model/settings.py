@@ -14,7 +14,7 @@ SIZE = (128, 256)  # height, width of a scene in pixels
 SCALING_FACTOR = 0.18215  # the exported latents are scaled so that Stable Diffusion's own factor is right
 IMAGE_SIZE = 128
 GUIDANCE = 4.0  # by eye, of 1.5 to 9: above, nights are darker than rendered ones
-DOMAIN_GUIDANCE = {"fog": 6.0, "game": 13.0}  # of 2 to 13: below, both stay too near the clear source; see docs/town.md
+DOMAIN_GUIDANCE = {"fog": 6.0, "game": 11.0}  # of 2 to 13: below, both stay too near the clear source; see docs/town.md
 
 # Scene i is rendered in DOMAIN_CYCLE[i % 7] and in no other: no pair is ever seen. Night is the hardest, hence twice.
 DOMAIN_CYCLE = ("clear", "night", "snow", "rain", "fog", "game", "night")
