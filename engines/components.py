@@ -23,9 +23,15 @@ SCHEDULE_KEYS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
 SETTINGS_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # of zodi.json: what is allowed, in code and words
     "image_size": (lambda value: _is_positive(value) and isinstance(value, int), "a positive whole number"),
-    "guidance": (lambda value: _is_positive(value), "a positive number"),
+    "guidance": (_is_positive, "a positive number"),
     "domain_guidance": (
         lambda value: isinstance(value, dict) and all(map(_is_positive, value.values())),
         "an object of positive numbers",
@@ -195,10 +201,6 @@ def _read_settings(model: str, revision: str | None) -> dict[str, Any]:
         if not allowed(value):
             raise ModelError(f"{path}: {key} = {value!r} is not {kind}")
     return dict(settings)
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 def _check_finite(name: str, source: str, part: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,7 @@ def test_scenes_that_are_there_are_not_rendered_again(tool: Any, trained: Path, 
     from town_model.data import open_scenes
 
     out = tmp_path / "more"
-    (out / "data").mkdir(parents=True)
-    for file in (trained / "data").iterdir():
-        (out / "data" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(trained / "data", out / "data")
     done = np.fromfile(out / "data" / "done.u8", np.uint8)
     done[3] = 0
     done.tofile(out / "data" / "done.u8")
@@ -110,9 +109,7 @@ def test_data_of_another_renderer_is_refused(tool: Any, trained: Path, tmp_path:
 def test_a_broken_run_ends_in_the_same_weights(tool: Any, trained: Path, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "broken"
     for folder in ("data", "autoencoder") if stage == "diffusion" else ("data",):
-        (out / folder).mkdir(parents=True)
-        for file in (trained / folder).iterdir():
-            (out / folder / file.name).write_bytes(file.read_bytes())
+        shutil.copytree(trained / folder, out / folder)
     run = ["--stage", stage, "--out", str(out), *SIZES, *STEPS]
     interrupt(tool, run, stage, after=2)
     assert load(out, stage)["step"] == 2
@@ -132,9 +129,7 @@ def test_a_run_goes_on_from_an_exported_model(tool: Any, trained: Path, tmp_path
     from safetensors.torch import load_file
 
     out, start = tmp_path / "further", trained / "model"
-    (out / "data").mkdir(parents=True)
-    for file in (trained / "data").iterdir():
-        (out / "data" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(trained / "data", out / "data")
     steps = ["--autoencoder-steps=0", "--diffusion-steps=0", "--beta-end=0.02", "--start", str(start)]
     for stage in ("diffusion", "export"):
         assert tool.main(["--stage", stage, "--out", str(out), *SIZES, *steps]) == 0
@@ -151,9 +146,7 @@ def test_a_run_goes_on_from_an_exported_model(tool: Any, trained: Path, tmp_path
 def test_the_encoder_stops_learning_and_the_decoder_goes_on(tool: Any, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "longer"
     for folder in ("data", "autoencoder"):
-        (out / folder).mkdir(parents=True)
-        for file in (trained / folder).iterdir():
-            (out / folder / file.name).write_bytes(file.read_bytes())
+        shutil.copytree(trained / folder, out / folder)
     steps = ["--encoder-steps=3", "--autoencoder-steps=6"]
     assert tool.main(["--stage", "autoencoder", "--out", str(out), *SIZES, *steps]) == 0
     before, after = load(trained, "autoencoder"), load(out, "autoencoder")
@@ -165,21 +158,19 @@ def test_the_encoder_stops_learning_and_the_decoder_goes_on(tool: Any, trained: 
 def test_the_perceptual_distance_is_of_a_segmenter_that_is_trained_once(
     tool: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from town_model.autoencoder import to_planes
-    from town_model.data import open_scenes
+    from town_model.data import open_scenes, to_planes
     from town_model.perceptual import perceptual_distance
 
     monkeypatch.setattr("town_model.perceptual.STEPS", 2)
     out = tmp_path / "perceptual"
-    (out / "data").mkdir(parents=True)
-    for file in (trained / "data").iterdir():
-        (out / "data" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(trained / "data", out / "data")
     run = ["--stage", "autoencoder", "--out", str(out), *SIZES, "--perceptual=0.1"]
     assert tool.main([*run, "--autoencoder-steps=2"]) == 0
     written = (out / "perceptual.pt").stat().st_mtime_ns
     assert tool.main([*run, "--autoencoder-steps=3"]) == 0
     assert (out / "perceptual.pt").stat().st_mtime_ns == written
-    assert all(float(row["perceptual"]) > 0 for row in csv.DictReader((out / "autoencoder" / "log.csv").open()))
+    log = (out / "autoencoder" / "log.csv").read_text().splitlines()
+    assert all(float(row["perceptual"]) > 0 for row in csv.DictReader(log))
 
     device = torch.device("cpu")
     image = to_planes(open_scenes(out).images[:2], device)
@@ -204,8 +195,7 @@ def test_the_log_has_a_row_for_the_last_step(trained: Path) -> None:
 
 
 def test_the_exported_model_loads_and_its_latents_have_unit_variance(trained: Path) -> None:
-    from town_model.autoencoder import to_planes
-    from town_model.data import open_scenes
+    from town_model.data import open_scenes, to_planes
 
     from zodi.engines.components import load_components
 
@@ -223,8 +213,8 @@ def test_the_exported_model_loads_and_its_latents_have_unit_variance(trained: Pa
 
 
 def test_folding_the_normalisation_does_not_change_the_round_trip(tool: Any, trained: Path) -> None:
-    from town_model.autoencoder import normalise, open_autoencoder, to_planes
-    from town_model.data import open_scenes
+    from town_model.autoencoder import normalise, open_autoencoder
+    from town_model.data import open_scenes, to_planes
     from town_model.settings import open_settings
 
     device = torch.device("cpu")

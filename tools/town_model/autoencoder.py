@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from town_model.data import Scenes, draw_scenes, open_scenes
+from town_model.data import Scenes, draw_scenes, open_scenes, to_planes
 from town_model.optimizer import start_as_identities
 from town_model.perceptual import perceptual_distance
 from town_model.settings import DOMAIN_CYCLE, SCALING_FACTOR, SIZE, Settings
@@ -174,12 +174,6 @@ def weights_name(vae: nn.Module) -> str:
             continue
         digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def to_planes(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Images (B, H, W, 3) uint8, copied -> (B, 3, H, W) in -1..1, channels last in memory."""
-    planes = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float()
-    return planes / 127.5 - 1.0
 
 
 def _encode(vae: nn.Module, scenes: Scenes, which: range, device: torch.device):  # type: ignore[no-untyped-def]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from town_model.settings import DOMAIN_CYCLE, HELD_OUT_SEEDS, SIZE, TRAIN_SEEDS
 from town_model.training import Clock
@@ -44,6 +46,12 @@ def draw_scenes(rng: np.random.Generator, total: int, count: int, emphasis: Sequ
         moved = np.minimum(which // cycle, total // cycle - 1) * cycle + rng.choice(places, count)
         which = np.where(rng.random(count) < EMPHASIS, moved, which)
     return which
+
+
+def to_planes(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Images (B, H, W, 3) uint8, copied -> (B, 3, H, W) in -1..1, channels last in memory."""
+    planes = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float()
+    return planes / 127.5 - 1.0
 
 
 def held_out(index: int, domain: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
 
-from town_model.autoencoder import ENCODE_BATCH, to_planes
+from town_model.autoencoder import ENCODE_BATCH
 from town_model.classifier import domain_shares
-from town_model.data import held_out
+from town_model.data import held_out, to_planes
 from town_model.judges import judge_domain
 from zodi.api import EngineChoice, ModelChoice, estimate_transfer, run_transfer
 from zodi.data import open_dataset

@@ -1,5 +1,6 @@
 """A segmenter of rendered scenes of all domains; what it sees in an image, the autoencoder shall keep."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from town_model.data import Scenes
+from town_model.data import Scenes, to_planes
 from town_model.settings import SIZE
 from town_model.training import half_precision
+from zodi.files import write_atomic
 from zodi.labels import CITYSCAPES_19, IGNORE
 
 STEPS = 600
@@ -32,7 +34,9 @@ def perceptual_distance(out: Path, scenes: Scenes, device: torch.device) -> Call
         net.load_state_dict(torch.load(path, map_location=device, weights_only=True))
     else:
         train_net(net, scenes, device)
-        torch.save(net.state_dict(), path)
+        buffer = io.BytesIO()
+        torch.save(net.state_dict(), buffer)
+        write_atomic(path, buffer.getvalue())
     net.eval().requires_grad_(False)
 
     def distance(decoded: Tensor, image: Tensor) -> Tensor:
@@ -73,9 +77,8 @@ def train_net(net: nn.Module, scenes: Scenes, device: torch.device) -> None:
             i, top, left = (int(rng.integers(n)) for n in (len(scenes), height + 1, width + 1))
             images[k] = scenes.images[i, top : top + height, left : left + width]
             labels[k] = scenes.labels[i, top : top + height, left : left + width]
-        planes = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         with half_precision(device):
-            logits = net(planes)
+            logits = net(to_planes(images, device))
         loss = functional.cross_entropy(logits.float(), torch.from_numpy(labels).to(device).long(), ignore_index=IGNORE)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
