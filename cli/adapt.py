@@ -59,6 +59,12 @@ class NetOption(click.ParamType[tuple[str, Any]]):
     help="Keep the last weights, or those that score best with --validate synthetic.",
 )
 @click.option(
+    "--norm-statistics",
+    type=click.Choice(["synthetic", "both"]),
+    help="The images that batch norm's statistics are of in the end: for the target domain, or for it and the source. "
+    "[default: synthetic, reference both]",
+)
+@click.option(
     "--oracle",
     multiple=True,
     metavar="[LAYOUT=]DIR",
@@ -149,6 +155,7 @@ def command(
     validate: str | None,
     holdout: float,
     selection: str,
+    norm_statistics: str | None,
     oracle: tuple[str, ...],
     output: Path,
     recipe: str,
@@ -184,9 +191,11 @@ def command(
     targets = open_places(oracle, {"dataset": dataset, "root": None, **reading, "split": None})
     adapting = None
     if synthetic or baseline:
-        adapting = AdaptSettings(similarity, baseline, validate, holdout, selection)  # type: ignore[arg-type]
-    elif validate:
-        raise click.UsageError("--validate needs --synthetic or --baseline")
+        statistics = norm_statistics or ("both" if recipe == "reference" else "synthetic")
+        adapting = AdaptSettings(similarity, baseline, validate, holdout, selection, statistics)  # type: ignore[arg-type]
+    elif validate or norm_statistics:
+        option = "--validate" if validate else "--norm-statistics"
+        raise click.UsageError(f"{option} needs --synthetic or --baseline")
     with progress(f"train on {len(opened.samples)} images") as update, stop_on_signals() as stopped:
         result = run_adapt(
             opened,

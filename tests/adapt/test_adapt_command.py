@@ -59,6 +59,22 @@ def test_values_of_a_file_are_checked_as_those_of_the_command_line(cli, source, 
     assert "many" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "statistics"),
+    [
+        ((), "synthetic"),
+        (("--norm-statistics", "both"), "both"),
+        (("--recipe", "reference", "--epochs", 1), "both"),
+        (("--recipe", "reference", "--epochs", 1, "--norm-statistics", "synthetic"), "synthetic"),
+    ],
+)
+def test_whose_norm_statistics(cli, source, synthetic, tmp_path, options, statistics):
+    steps = () if "--epochs" in options else ("--iterations", 1)
+    done = cli("adapt", "--source", source, "--synthetic", synthetic, *NET, *steps, *options, "-o", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    assert json.loads((tmp_path / "out/train.json").read_text())["settings"]["norm_statistics"] == statistics
+
+
 def test_oracle_on_screen_and_in_json(cli, source, synthetic, tmp_path):
     target = make_street(tmp_path / "target", count=2, seed=4)
     arguments = ("adapt", "--source", source, "--synthetic", synthetic, *NET, "--iterations", 2, "--oracle", target)
@@ -74,6 +90,7 @@ def test_oracle_on_screen_and_in_json(cli, source, synthetic, tmp_path):
     ("options", "status", "message"),
     [
         (("--validate", "source"), 2, "--validate needs --synthetic or --baseline"),
+        (("--norm-statistics", "both"), 2, "--norm-statistics needs --synthetic or --baseline"),
         (("--baseline", "source-only", "--selection", "synthetic-val"), 1, "needs the scores of validate synthetic"),
         (("--baseline", "augment", "--holdout", "0"), 1, "holdout is 0.0"),
     ],

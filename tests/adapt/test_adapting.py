@@ -11,12 +11,14 @@ from conftest import make_street
 from interrupt import Killed, kill_after
 from PIL import Image
 
-from zodi.adapt.pairs import in_holdout
+from zodi.adapt.loading import PairBatches
+from zodi.adapt.pairs import find_pairs, in_holdout
 from zodi.adapt.settings import AdaptSettings
 from zodi.api import run_adapt
 from zodi.data import open_dataset
 from zodi.errors import DataError, OutputError, SettingsError
 from zodi.segmenter.checkpoint import SegmenterInfo, load_checkpoint
+from zodi.segmenter.norm_statistics import take_norm_statistics
 from zodi.segmenter.protocol import Outputs
 from zodi.segmenter.record import weights_digest
 
@@ -72,6 +74,22 @@ def test_killed_after_any_step_and_resumed(source, synthetic, quick, tmp_path, a
         assert {p.name for p in cut.iterdir()} == {p.name for p in whole.iterdir()}
 
 
+def test_norm_statistics_are_of_synthetic_images_or_of_both(source, synthetic, quick, tmp_path):
+    found = {}
+    for statistics in ("synthetic", "both"):
+        output = tmp_path / f"of-{statistics}"
+        run(source, synthetic, output, quick, adapting=AdaptSettings(norm_statistics=statistics))
+        found[statistics] = load_checkpoint(output)
+    both = found["both"].net.state_dict()
+    form, dataset = found["both"].info, open_dataset(None, source)
+    batches = PairBatches(dataset, find_pairs(dataset, [synthetic]), quick, form)(0, 0)
+    images = [batch["synthetic"] for batch in batches]
+    expected = take_norm_statistics(both, form, images, torch.device("cpu"), quick.seed)
+    for name, tensor in found["synthetic"].net.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+        assert torch.equal(tensor, both[name]) is ("running" not in name and "num_batches" not in name), name
+
+
 def test_the_order_of_names_on_disk_does_not_matter(source, synthetic, quick, tmp_path):
     run(source, synthetic, tmp_path / "one", quick)
     mirror = tmp_path / "mirror"
@@ -88,9 +106,7 @@ def test_accumulation_is_the_same_step(source, synthetic, quick):
     """Of a net without batch norm and dropout; with them each part has its own statistics."""
     from accelerate import Accelerator
 
-    from zodi.adapt.loading import PairBatches
     from zodi.adapt.objective import make_pair_loss
-    from zodi.adapt.pairs import find_pairs
     from zodi.segmenter.loop import train_step
 
     dataset = open_dataset(None, source)

@@ -9,6 +9,7 @@ CHOICES = {
     "baseline": (None, "source-only", "augment"),
     "validate": (None, "source", "synthetic"),
     "selection": ("last", "synthetic-val"),
+    "norm_statistics": ("synthetic", "both"),
 }
 
 
@@ -23,6 +24,8 @@ class AdaptSettings:
     holdout     share of the source images that is kept out for it, 0..1, chosen by key
     selection   "last": the weights after the last step; "synthetic-val": those of the epoch that scores best on the
                 synthetic partners of the images that were kept out
+    norm_statistics  the images that the batch norm statistics of the kept weights are of: "synthetic" ones (of a
+                baseline: the second views), for use in the target domain; or "both", as they came in training
     """
 
     similarity: float = 0.1
@@ -30,6 +33,7 @@ class AdaptSettings:
     validate: Literal["source", "synthetic"] | None = None
     holdout: float = 0.1
     selection: Literal["last", "synthetic-val"] = "last"
+    norm_statistics: Literal["synthetic", "both"] = "synthetic"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

@@ -68,6 +68,7 @@ def adapt(
         len(training),
         described=adapting.described() | describe_pairs(training),
         validation=validation,
+        statistics="synthetic" if adapting.norm_statistics == "synthetic" else None,
     )
     return train(
         dataset,

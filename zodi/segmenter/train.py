@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,7 @@ from zodi.segmenter.images import InputForm
 from zodi.segmenter.loading import SourceBatches
 from zodi.segmenter.loop import Batch, Batches, Loss, Progress, fit
 from zodi.segmenter.nets import as_segmenter, build_net
+from zodi.segmenter.norm_statistics import STEPS, take_norm_statistics
 from zodi.segmenter.objective import Whole, cross_entropy
 from zodi.segmenter.processes import make_accelerator
 from zodi.segmenter.record import describe, image_size
@@ -64,6 +67,8 @@ class Task:
     images      of an epoch: there are images // batch steps
     described   what decides the weights besides settings and source data, for train.json
     validation  looks at the weights after each epoch and at the end chooses those to keep
+    statistics  name of the images in a batch that the kept weights' batch norm statistics are of; None: of all, as they
+                came in training, the last ones most
     """
 
     batches: MakeBatches
@@ -71,6 +76,7 @@ class Task:
     images: int
     described: Mapping[str, Any] = field(default_factory=dict)
     validation: Validation | None = None
+    statistics: str | None = None
 
 
 def train(
@@ -121,17 +127,26 @@ def train(
     if tracker is not None:
         accelerator.init_trackers("zodi")
     validation = task.validation
+    batches = task.batches(info, process=accelerator.process_index, processes=accelerator.num_processes)
+
+    def finished(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        if task.statistics is None:
+            return weights
+        with closing(iter(batches(0, 0))) as first_epoch:  # type: ignore[type-var]
+            images = (batch[task.statistics] for batch in islice(first_epoch, STEPS))
+            return take_norm_statistics(weights, info, images, accelerator.device, settings.seed)
+
     try:
         weights = fit(
             net,
             task.loss,
-            task.batches(info, process=accelerator.process_index, processes=accelerator.num_processes),
+            batches,
             settings,
             output,
             accelerator,
             save_every=save_every,
             on_progress=on_progress if accelerator.is_main_process else None,
-            on_epoch=None if validation is None else lambda step, kept: validation(step, kept, info),
+            on_epoch=None if validation is None else lambda step, kept: validation(step, finished(kept), info),
             stopped=stopped,
         )
     except ValueError as error:
@@ -143,6 +158,7 @@ def train(
         ) from None
     accelerator.end_training()
     if weights is not None and accelerator.is_main_process:
+        weights = finished(weights)
         save_checkpoint(output, weights if validation is None else validation.finish(weights, info), info)
         finish_state(output)
     accelerator.wait_for_everyone()
