@@ -160,11 +160,14 @@ def test_the_perceptual_distance_is_of_a_segmenter_that_is_trained_once(
 ) -> None:
     from town_model.data import open_scenes, to_planes
     from town_model.perceptual import perceptual_distance
+    from town_model.training import Clock
 
     monkeypatch.setattr("town_model.perceptual.STEPS", 2)
     out = tmp_path / "perceptual"
     shutil.copytree(trained / "data", out / "data")
     run = ["--stage", "autoencoder", "--out", str(out), *SIZES, "--perceptual=0.1"]
+    assert tool.main([*run, "--autoencoder-steps=2", "--minutes=0"]) == 0
+    assert not (out / "perceptual.pt").exists()  # broken off: half a segmenter is not kept
     assert tool.main([*run, "--autoencoder-steps=2"]) == 0
     written = (out / "perceptual.pt").stat().st_mtime_ns
     assert tool.main([*run, "--autoencoder-steps=3"]) == 0
@@ -174,7 +177,7 @@ def test_the_perceptual_distance_is_of_a_segmenter_that_is_trained_once(
 
     device = torch.device("cpu")
     image = to_planes(open_scenes(out).images[:2], device)
-    distance = perceptual_distance(out, open_scenes(out), device)
+    distance = perceptual_distance(out, open_scenes(out), device, Clock())
     soft, softer = (torch.nn.functional.avg_pool2d(image, n, 1, n // 2) for n in (3, 7))
     assert distance(image, image) < 1e-6 < distance(soft, image) < distance(softer, image)
 

@@ -49,7 +49,7 @@ def train_autoencoder(out: Path, settings: Settings, device: torch.device, clock
     scenes = open_scenes(out)
     state = open_autoencoder(out, settings, device)
     vae = state.modules["vae"].train()
-    distance = perceptual_distance(out, scenes, device) if settings.perceptual else None
+    distance = perceptual_distance(out, scenes, device, clock) if settings.perceptual else None
 
     def loss(rng: np.random.Generator, generator: torch.Generator) -> dict[str, Tensor]:
         if state.step >= settings.encoder_steps and vae.quant_conv.weight.requires_grad:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from town_model.data import Scenes, to_planes
 from town_model.settings import SIZE
-from town_model.training import half_precision
+from town_model.training import Clock, half_precision
 from zodi.files import write_atomic
 from zodi.labels import CITYSCAPES_19, IGNORE
 
@@ -22,21 +22,24 @@ RATE = 3e-3
 STAGES = slice(2, 4)  # of the encoder: 4 and 8 times smaller than the image; finer ones look at noise
 
 
-def perceptual_distance(out: Path, scenes: Scenes, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+def perceptual_distance(
+    out: Path, scenes: Scenes, device: torch.device, clock: Clock
+) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of decoded images and originals, (B, 3, H, W) in -1..1 both, that gives a mean distance.
 
     It adds the absolute differences of features, relative to their size, and the divergence of class probabilities.
-    The segmenter is trained once and kept in OUT/perceptual.pt.
+    The segmenter is trained once and kept in OUT/perceptual.pt; where the clock is over before, nothing is kept.
     """
     net = build_net().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     path = out / "perceptual.pt"
     if path.is_file():
         net.load_state_dict(torch.load(path, map_location=device, weights_only=True))
     else:
-        train_net(net, scenes, device)
-        buffer = io.BytesIO()
-        torch.save(net.state_dict(), buffer)
-        write_atomic(path, buffer.getvalue())
+        train_net(net, scenes, device, clock)
+        if not clock.over():
+            buffer = io.BytesIO()
+            torch.save(net.state_dict(), buffer)
+            write_atomic(path, buffer.getvalue())
     net.eval().requires_grad_(False)
 
     def distance(decoded: Tensor, image: Tensor) -> Tensor:
@@ -63,12 +66,14 @@ def build_net() -> nn.Module:
         )
 
 
-def train_net(net: nn.Module, scenes: Scenes, device: torch.device) -> None:
-    """Cross entropy on random quarters of scenes."""
+def train_net(net: nn.Module, scenes: Scenes, device: torch.device, clock: Clock) -> None:
+    """Cross entropy on random quarters of scenes, until the clock is over."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
     rng = np.random.default_rng(0)
     height, width = SIZE[0] // 2, SIZE[1] // 2
     for step in range(STEPS):
+        if clock.over():
+            return
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 50) * (1 - step / STEPS)
         images = np.empty((BATCH, height, width, 3), np.uint8)
