@@ -19,7 +19,7 @@ from zodi.engines import installed_engines
 from zodi.engines.devices import cpu_threads, find_device, free_memory
 from zodi.engines.diagnosis import describe_machine
 from zodi.errors import EngineError, SettingsError, ZodiError
-from zodi.opening import EngineChoice, ModelChoice, Notify, find_bundle, load_model
+from zodi.opening import EngineChoice, ModelChoice, Notify, check_run, find_bundle, load_model
 
 EQUAL_DB = 100.0  # PSNR of equal images, which JSON cannot hold as infinity
 MEMORY_FACTOR = 3.0  # of a process, times the size of the weights
@@ -84,6 +84,7 @@ def bench_transfer(
         if name != "torch":
             found = find_bundle(model, replace(engine, engine=name), name, components, notify)
             assert found is not None  # only `--engine auto` may do without
+            check_run(found, choice.batch, min(size))
             bundle = found.directory
             components = load_model(model)  # making the bundle may have used them up
         works.append(replace(work, name=name, engine=replace(engine, bundle=bundle)))

@@ -184,3 +184,11 @@ def test_bench(cli, cache, tiny_bundle, tiny_model, tmp_path):
     assert {"cpu", "gpus", "platform"} <= set(report["machine"])
     assert "x diffusers" in done.stdout
     assert Image.open(tmp_path / "chart.png").size[0] > 500
+
+
+def test_bench_refuses_what_a_bundle_is_not_made_for_before_it_measures(cli, cache, tiny_bundle, tiny_model):
+    bench = ("bench", "transfer", "--model", tiny_model, "--bundle", tiny_bundle, "--engine", "ort", "--size", "32x64")
+    done = cli(*bench, "--batch", "99")
+    assert done.status == 1
+    assert "is made for batches of" in done.stderr
+    assert "open" not in done.stderr.replace("openvino", "")
