@@ -70,6 +70,8 @@ class NetOption(click.ParamType[tuple[str, Any]]):
     metavar="[LAYOUT=]DIR",
     help="Score the finished segmenter on a labelled target data set; reported, never used to choose weights.",
 )
+@click.option("--oracle-split", metavar="NAME", help="Split of these. [default: all that have labels]")
+@click.option("--oracle-condition", metavar="NAME", help="ACDC's condition of these. [default: all]")
 @click.option(
     "--init", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="First weights, of the same net and classes."
 )
@@ -157,6 +159,8 @@ def command(
     selection: str,
     norm_statistics: str | None,
     oracle: tuple[str, ...],
+    oracle_split: str | None,
+    oracle_condition: str | None,
     output: Path,
     recipe: str,
     options: tuple[tuple[str, Any], ...],
@@ -186,16 +190,21 @@ def command(
     running = {name: fields.pop(name) for name in ("init", "workers", "cache", "save_every", "tracker")}
     net_options = RECIPES[recipe].get("options", {}) | dict(options)
     settings = make_settings(recipe, options=net_options, **fields)
-    reading: dict[str, Any] = {"split": split, "condition": condition, "labels": labels, "label_set": label_set}
-    opened = open_dataset(dataset, directory, **reading)
-    targets = open_places(oracle, {"dataset": dataset, "root": None, **reading, "split": None})
+    reading: dict[str, Any] = {"labels": labels, "label_set": label_set}
+    opened = open_dataset(dataset, directory, split=split, condition=condition, **reading)
+    of_target = {"dataset": dataset, "root": None, "split": oracle_split, "condition": oracle_condition}
+    if not oracle and (oracle_split or oracle_condition):
+        raise click.UsageError("--oracle-split and --oracle-condition need --oracle")
+    targets = open_places(oracle, of_target | reading)
     adapting = None
     if synthetic or baseline:
         statistics = norm_statistics or ("both" if recipe == "reference" else "synthetic")
         adapting = AdaptSettings(similarity, baseline, validate, holdout, selection, statistics)  # type: ignore[arg-type]
-    elif validate or norm_statistics:
-        option = "--validate" if validate else "--norm-statistics"
-        raise click.UsageError(f"{option} needs --synthetic or --baseline")
+    else:
+        context = click.get_current_context()
+        for name in ("similarity", "validate", "holdout", "selection", "norm_statistics"):
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --synthetic or --baseline")
     with progress(f"train on {len(opened.samples)} images") as update, stop_on_signals() as stopped:
         result = run_adapt(
             opened,
@@ -210,11 +219,12 @@ def command(
             stopped=stopped,
             **running,
         )
+    if not result.main:
+        sys.exit(0 if result.finished else stopped.exit_status)
     write_config(output / "config.toml")
+    again = "interrupted; give the same command again to go on" + (", without --restart" if restart else "")
     click.echo(
-        f"{result.steps} steps, {result.seconds:.1f} s: {output}"
-        if result.finished
-        else "interrupted; give the same command again to go on",
+        f"{result.steps} steps, {result.seconds:.1f} s: {output}" if result.finished else again,
         err=json_file == "-" or not result.finished,
     )
     if result.oracle is not None and json_file != "-":

@@ -34,7 +34,9 @@ def write_config(path: Path) -> None:
         value = context.params.get(option.name or "")
         if option.name in LEFT_OUT or value is None or value == ():
             continue
-        lines.append(f"{_key(option)} = {_toml(value)}")
+        several = isinstance(option, click.Option) and option.multiple
+        text = f"[{', '.join(_toml(item) for item in value)}]" if several else _toml(value)
+        lines.append(f"{_key(option)} = {text}")
     write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
@@ -67,8 +69,6 @@ def _toml(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
         return json.dumps(f"{value[0]}x{value[1]}")
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
-        return json.dumps(f"{value[0]}={json.dumps(value[1])}")
     if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return json.dumps(f"{value[0]}={json.dumps(value[1])}")
     return json.dumps(str(value), ensure_ascii=False)

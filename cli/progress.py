@@ -1,5 +1,6 @@
 """Progress on the terminal: a bar where there is one, a plain line now and then where there is not."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,13 @@ Update = Callable[[int, int, str], None]
 
 @contextmanager
 def progress(what: str) -> Iterator[Update]:
-    """Yield `update(done, total, note)`; everything goes to standard error, so that standard output stays clean."""
+    """Yield `update(done, total, note)`; everything goes to standard error, so that standard output stays clean.
+
+    Of the processes of `accelerate launch` only the first one shows anything.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield lambda done, total, note: None
+        return
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import (

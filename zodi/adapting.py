@@ -24,6 +24,7 @@ class AdaptResult:
     steps     of the whole training
     seconds   of this call
     finished  False where it was stopped
+    main      False in all processes of a training but one, which alone writes and tells
     oracle    scores on labelled targets, as `zodi evaluate --json` writes them; None where none was given
     """
 
@@ -31,6 +32,7 @@ class AdaptResult:
     steps: int
     seconds: float
     finished: bool
+    main: bool
     oracle: dict[str, Any] | None
 
 
@@ -74,15 +76,15 @@ def run_adapt(
     else:
         result = adapt(dataset, synthetic, output, settings, adapting, **same, **options)
     oracle = None
-    if result.finished:
+    if result.finished and result.main:
         write_curves(output)
-    if result.finished and targets:
+    if result.finished and result.main and targets:
         segmenter = load_checkpoint(output, device=find_device(device))
         scores = score(segmenter, targets, workers=workers)
         for number, found in enumerate(scores, start=1):
             write_confusion(output / f"confusion-oracle-{number}.png", found)
         oracle = as_json(output, EvaluateSettings().declared(segmenter), scores)
-    return AdaptResult(result.output, result.steps, result.seconds, result.finished, oracle)
+    return AdaptResult(result.output, result.steps, result.seconds, result.finished, result.main, oracle)
 
 
 def evaluate(

@@ -67,19 +67,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def train(data: Path, output: Path, processes: int, *synthetic: Path) -> dict[str, torch.Tensor]:
-    script = output.with_suffix(".py")
-    script.write_text(TOGETHER)
+def launch(processes: int, *arguments: str) -> list[tuple[int, str, str]]:
+    """Exit status, standard output and error of each process of a program over gloo."""
     shared = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": 1}
     running = []
     for rank in range(processes):
         own = {"RANK": rank, "LOCAL_RANK": rank, **shared} if processes > 1 else {}
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(value) for name, value in own.items()}}
-        arguments = [sys.executable, str(script), str(data), str(output), str(processes), *map(str, synthetic)]
-        running.append(subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+        command = [sys.executable, *arguments]
+        running.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    ended = [process.communicate(timeout=300) for process in running]
+    return [(process.returncode, *texts) for process, texts in zip(running, ended, strict=True)]
+
+
+def train(data: Path, output: Path, processes: int, *synthetic: Path) -> dict[str, torch.Tensor]:
+    script = output.with_suffix(".py")
+    script.write_text(TOGETHER)
+    for status, _, errors in launch(
+        processes, str(script), str(data), str(output), str(processes), *map(str, synthetic)
+    ):
+        assert status == 0, errors
     return torch.load(output / "weights.pth")
 
 
@@ -97,3 +106,31 @@ def test_two_processes_equal_one(data, tmp_path, pairs):
     assert not torch.allclose(one["features.weight"], untrained, atol=1e-2)  # else equality would mean little
     first, second = ((tmp_path / name / "train.csv").read_text().splitlines() for name in ("one", "two"))
     assert len(first) == len(second) == 1 + 6
+
+
+LOOK_OFTEN = """
+import runpy, sys
+import zodi.segmenter.loop
+zodi.segmenter.loop.LOG_SECONDS = 0.01  # each process has a clock of its own
+sys.argv = ["zodi", *sys.argv[1:]]
+runpy.run_module("zodi.cli", run_name="__main__")
+"""
+
+
+def test_the_command_in_two_processes_ends_well_and_is_told_once(data, tmp_path):
+    """Statistics, validation, checkpoint and oracle are the first process's alone; the others wait for it."""
+    synthetic = make_synthetic(data, tmp_path / "synthetic", ("night",))
+    output = tmp_path / "out"
+    arguments = ("adapt", "--source", data, "--synthetic", synthetic, "-o", output, "--oracle", data,
+        "--architecture", "fpn", "--encoder", "tu-resnet10t", "--encoder-weights", "none", "--size", "64x128",
+        "--crop", "32x64", "--batch", "4", "--epochs", "3", "--validate", "synthetic", "--holdout", "0.4",
+        "--json", tmp_path / "told.json",
+    )  # fmt: skip
+    first, second = launch(2, "-c", LOOK_OFTEN, *map(str, arguments))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "oracle only" in first[1] and second[1] == ""
+    for name in ("model.safetensors", "curves.png", "confusion.png", "confusion-oracle-1.png", "config.toml"):
+        assert (output / name).is_file(), name
+    assert not list(output.glob("*.tmp")) and not (output / "state.pt").exists()
+    steps = (output / "train.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in steps] == list(range(1, len(steps) + 1))

@@ -50,7 +50,7 @@ class PairBatches:
         self._process, self._processes = process, processes
         self._size = settings.size
         expected = sum(1 + len(pair.partners) for pair in pairs)
-        self._cache = ImageCache(settings.size, cache, expected=expected)
+        self._cache = ImageCache(settings.size, cache, labels=dataset.label_coding, expected=expected)
 
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""

@@ -81,7 +81,7 @@ class Validation:
         return counts
 
     def _arrays(self, size: tuple[int, int]) -> Iterator[Pixels]:
-        cache = ImageCache(size, self.cache)
+        cache = ImageCache(size, self.cache, labels=self.dataset.label_coding)
 
         def read(pair: Pair) -> list[Pixels]:
             sample = pair.sample

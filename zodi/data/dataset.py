@@ -1,5 +1,6 @@
 """What a data set is to the rest of zodi: samples in order, and what their label files mean."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,3 +50,9 @@ class Dataset:
     image_root: Path
     unknown_ids_are_void: bool
     problems: tuple[Problem, ...]
+
+    @property
+    def label_coding(self) -> str:
+        """A digest of what turns label files into train ids: equal where they are read alike."""
+        classes = sorted((c.id, c.train_id, c.colour) for c in self.label_set.classes)
+        return hashlib.sha256(repr((self.labels, self.unknown_ids_are_void, classes)).encode()).hexdigest()[:16]

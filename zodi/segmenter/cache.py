@@ -24,14 +24,15 @@ class ImageCache:
     decoded again. It is memory-mapped: a crop reads no more than its own rows.
     """
 
-    def __init__(self, size: Size, directory: Path | None = None, *, expected: int = 0) -> None:
+    def __init__(self, size: Size, directory: Path | None = None, *, labels: str, expected: int = 0) -> None:
         """Keep arrays of `size` = (height, width).
 
         directory  None: in memory, if `expected` arrays fit there
+        labels     the data set's `label_coding`, since the arrays hold train ids
 
         Raises OutputError where the directory cannot be made.
         """
-        self._size = size
+        self._kind = f"{size} {labels}"
         self._directory = directory
         fits = expected * 4 * size[0] * size[1] <= MEMORY_BYTES
         self._memory: dict[tuple[Path, ...], Pixels] | None = {} if directory is None and fits else None
@@ -62,7 +63,7 @@ class ImageCache:
         return array
 
     def _name(self, sources: tuple[Path, ...]) -> str:
-        parts = [str(self._size)]
+        parts = [self._kind]
         for source in sources:
             found = source.stat() if source.is_file() else None  # where it is missing, decoding says so
             parts += [str(source.resolve()), str(found and (found.st_mtime_ns, found.st_size))]

@@ -40,7 +40,7 @@ class SourceBatches:
         self._dataset, self._settings, self._form, self._workers = dataset, settings, form, workers
         self._process, self._processes = process, processes
         self._size = settings.size
-        self._cache = ImageCache(settings.size, cache, expected=len(dataset.samples))
+        self._cache = ImageCache(settings.size, cache, labels=dataset.label_coding, expected=len(dataset.samples))
 
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""

@@ -5,7 +5,7 @@ rate, the order of images and the random numbers of a step are functions of the 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -113,10 +113,11 @@ def fit(
                 if averages is not None:
                     averages.update(inner)
                 log.add(step, epoch, lr, terms)
-                stop = _agreed(stopped(), accelerator)
+                due = len(log) >= LOG_STEPS or time.monotonic() - looked > LOG_SECONDS
+                stop, look = _agreed((stopped(), due), accelerator)
                 ends = step == total or step % batches.steps == 0
                 saves = ends or stop or (save_every > 0 and step % save_every == 0)
-                if saves or len(log) >= LOG_STEPS or time.monotonic() - looked > LOG_SECONDS:
+                if saves or look:
                     looked = time.monotonic()
                     last = log.flush(accelerator)
                     accelerator.log(last | {"lr": lr}, step=step)
@@ -154,12 +155,12 @@ def seed_step(seed: int, step: int, process: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
 
 
-def _agreed(stop: bool, accelerator: Any) -> bool:
-    """Whether any process was asked to stop: all must end after the same step, or the others wait for ever."""
+def _agreed(asked: Sequence[bool], accelerator: Any) -> Sequence[bool]:
+    """What any process asks for: all must stop, and look at the loss, after the same step, or some wait for ever."""
     if accelerator.num_processes == 1:
-        return stop
-    asked = torch.tensor(float(stop), device=accelerator.device)
-    return bool(accelerator.reduce(asked, reduction="sum").item() > 0)
+        return asked
+    counts = accelerator.reduce(torch.tensor(asked, dtype=torch.float32, device=accelerator.device), reduction="sum")
+    return [count > 0 for count in counts.tolist()]
 
 
 def _to_device(batch: Batch, settings: TrainSettings, accelerator: Any) -> Batch:

@@ -22,6 +22,7 @@ def describe(dataset: Dataset, settings: TrainSettings, init: Path | None = None
         "data": {
             "label_set": dataset.label_set.name,
             "classes": list(dataset.label_set.names),
+            "label_coding": dataset.label_coding,
             "images": len(dataset.samples),
             "files_sha256": hashlib.sha256(files.encode()).hexdigest(),
         },

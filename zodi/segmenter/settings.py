@@ -83,8 +83,11 @@ class TrainSettings:
         for name in ("epochs", "iterations", "batch", "accumulate"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 1 or more")
-        if self.lr <= 0:
+        if not self.lr > 0:
             raise SettingsError(f"lr is {self.lr}, it must be above 0")
+        for name in ("momentum", "weight_decay", "power", "lr_floor"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 0 or more")
         if not 0 <= self.ema < 1:
             raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")
 

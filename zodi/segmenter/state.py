@@ -143,8 +143,13 @@ class TrainLog:
             rows = [["step", "epoch", "lr", *names]] if new else []
             for (step, epoch, lr, _), numbers in zip(self._rows, values.tolist(), strict=True):
                 rows.append([str(step), str(epoch), f"{lr:.8g}", *(f"{number:.8g}" for number in numbers)])
-            with self._path.open("ab") as file:
-                file.write(_csv(rows))
+            try:
+                with self._path.open("ab") as file:
+                    file.write(_csv(rows))
+            except OSError as error:
+                raise OutputError(
+                    f"{self._path}: cannot be written ({error.strerror}): check the permissions and the free space"
+                ) from None
         self._rows.clear()
         return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
 

@@ -35,12 +35,20 @@ from zodi.segmenter.state import finish_state, open_state
 
 @dataclass(frozen=True)
 class TrainResult:
-    """output: the checkpoint directory; steps: done in all; seconds: of this call; finished: False if stopped."""
+    """What a training left.
+
+    output    the checkpoint directory
+    steps     done in all
+    seconds   of this call
+    finished  False if stopped
+    main      False in all processes but one, which alone writes files and tells of them
+    """
 
     output: Path
     steps: int
     seconds: float
     finished: bool
+    main: bool
 
 
 class MakeBatches(Protocol):
@@ -116,13 +124,15 @@ def train(
     )
     accelerator = make_accelerator(settings, device, tracker, output)
     _check_amounts(dataset.root, task.images, settings, accelerator.num_processes)
-    if accelerator.is_main_process:
+    main = accelerator.is_main_process
+    if main:
         described = describe(dataset, settings, init)
         open_state(output, {**described, "settings": described["settings"] | task.described}, restart=restart)
     accelerator.wait_for_everyone()
     steps = settings.iterations or (settings.epochs or 0) * (task.images // settings.batch)
     if (output / DESCRIPTION).is_file():
-        return TrainResult(output, steps, time.perf_counter() - start, True)
+        accelerator.end_training()
+        return TrainResult(output, steps, time.perf_counter() - start, True, main)
     net, info = first_net(dataset, settings, init)
     if tracker is not None:
         accelerator.init_trackers("zodi")
@@ -145,7 +155,7 @@ def train(
             output,
             accelerator,
             save_every=save_every,
-            on_progress=on_progress if accelerator.is_main_process else None,
+            on_progress=on_progress if main else None,
             on_epoch=None if validation is None else lambda step, kept: validation(step, finished(kept), info),
             stopped=stopped,
         )
@@ -156,13 +166,13 @@ def train(
             f"{settings.architecture} cannot be trained on one image per process and step, its batch norm needs two: "
             "use a larger --batch"
         ) from None
-    accelerator.end_training()
-    if weights is not None and accelerator.is_main_process:
+    if weights is not None and main:
         weights = finished(weights)
         save_checkpoint(output, weights if validation is None else validation.finish(weights, info), info)
         finish_state(output)
     accelerator.wait_for_everyone()
-    return TrainResult(output, steps, time.perf_counter() - start, weights is not None)
+    accelerator.end_training()  # ends the group of processes too
+    return TrainResult(output, steps, time.perf_counter() - start, weights is not None, main)
 
 
 def first_net(dataset: Dataset, settings: TrainSettings, init: Path | None) -> tuple[nn.Module, SegmenterInfo]:

@@ -18,8 +18,8 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM, as shells have it."""
-        return 128 + (self.signal or 0)
+        """130 for SIGINT, 143 for SIGTERM, as shells have it; 143 also where another process was asked to stop."""
+        return 128 + (self.signal or signal.SIGTERM)
 
 
 @contextmanager
