@@ -151,7 +151,8 @@ def command(context: click.Context, /, **options: Any) -> None:  # fmt: skip
         if options["ray"] is not None:
             raise click.UsageError("--dry-run measures the engine of this machine: leave out --ray")
         api.check_output(options["output"], dataset)
-        _print_estimate(api.estimate_transfer(dataset, domains, **chosen), options["json_file"])
+        estimate = api.estimate_transfer(dataset, domains, shard=options["shard"], judge=options["judge"], **chosen)
+        _print_estimate(estimate, options["json_file"])
         return
     _run(dataset, domains, chosen, options)
 
@@ -194,7 +195,8 @@ def _run(dataset: Any, domains: list[Any], chosen: dict[str, Any], options: dict
     content = {"output": str(result.output), "domains": [domain.name for domain in domains], **numbers}
     write_json(options["json_file"], {**content, "seconds": round(result.seconds, 3)})
     if result.interrupted is not None:
-        click.echo("interrupted; give the same command again to go on", err=True)
+        again = ", without --restart" if options["restart"] else ""
+        click.echo(f"interrupted; give the same command again{again} to go on", err=True)
         sys.exit(result.interrupted)
     if counts.failed:
         sys.exit(1)
@@ -245,9 +247,10 @@ def status(output: Path, json_file: str | None) -> None:
         click.echo(f"{name}: {shown} of {counts['images']}{speed}")
         scores = dict(counts["scores"])
         classes = scores.pop("classes", {})
-        for title, values in (("scores", scores), ("class IoU", classes)):
-            if values:
-                click.echo(f"  {title}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+        if scores:
+            click.echo("  scores: " + ", ".join(f"{key} {value:.3f}" for key, value in scores.items()))
+        if classes:
+            click.echo("  class IoU, %: " + ", ".join(f"{key} {100 * value:.1f}" for key, value in classes.items()))
         for failure in counts["failures"]:
             click.echo(f"  failed: {failure}")
 

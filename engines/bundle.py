@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zodi import __version__
-from zodi.engines.profile import Profile, Sizes, graph_profile, read_range
+from zodi.engines.profile import Profile, Range, Sizes, graph_profile, read_range
 from zodi.errors import ModelError
 from zodi.files import write_atomic
 from zodi.model import ModelInfo
@@ -66,12 +66,16 @@ class Bundle:
     @property
     def rebuild(self) -> str:
         """The command that makes this bundle again."""
-        batch = ":".join(map(str, self.sizes.batch))
-        shape = f"{self.sizes.height[1]}x{self.sizes.width[1]}"
-        kind = "--static" if self.sizes.static else "--dynamic"
+        return self.rebuild_for(self.sizes.batch, f"{self.sizes.height[1]}x{self.sizes.width[1]}")
+
+    def rebuild_for(self, batch: Range, image_size: str) -> str:
+        """The command that makes this bundle again for another range of batches or size of images."""
+        info, kind = self.info, "--static" if self.sizes.static else "--dynamic"
         return (
-            export_command(self.info.name, None if self.info.controlnet == "controlnet" else self.info.controlnet)
-            + f" --precision {self.precision} --image-size {shape} --batch {batch} {kind}"
+            export_command(
+                info.name, None if info.controlnet == "controlnet" else info.controlnet, info.variant, info.revision
+            )
+            + f" --precision {self.precision} --image-size {image_size} --batch {':'.join(map(str, batch))} {kind}"
             + f" --bundle {shlex.quote(str(self.directory))}"
         )
 
@@ -225,11 +229,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zodi"
 
 
-def export_command(model: str, controlnet: str | None = None) -> str:
+def export_command(
+    model: str, controlnet: str | None = None, variant: str | None = None, revision: str | None = None
+) -> str:
     """The beginning of a `zodi export-engines` command."""
-    return f"zodi export-engines --model {shlex.quote(model)}" + (
-        f" --controlnet {shlex.quote(controlnet)}" if controlnet else ""
-    )
+    given = {"--model": model, "--controlnet": controlnet, "--variant": variant, "--revision": revision}
+    named = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
+    return " ".join(["zodi export-engines", *named])
 
 
 def load_tokenizer(bundle: Bundle) -> Any:

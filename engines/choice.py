@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from zodi.engines import installed_engines
 from zodi.engines.devices import find_device
+from zodi.errors import EngineError
 
 # fastest first, see docs/engines.md for what the order rests on
 CPU_ORDER = ("openvino", "ort", "torch")
@@ -15,11 +16,20 @@ def choose_engine(device: str, *, without: Sequence[str] = ()) -> str:
     """The name of the engine for a device; all of them compute what PyTorch does, to rounding.
 
     without  engines that are out of the question
+
+    Raises EngineError where none is left.
     """
     here = [name for name in installed_engines() if name not in without]
     if find_device(device).type == "cpu":
-        return next(name for name in CPU_ORDER if name in here)
-    return next(name for name in CUDA_ORDER if name in here and (name != "ort" or _ort_has_cuda()))
+        found = [name for name in CPU_ORDER if name in here]
+    else:
+        found = [name for name in CUDA_ORDER if name in here and (name != "ort" or _ort_has_cuda())]
+    if not found:
+        raise EngineError(
+            f"no engine that runs from files is installed for {find_device(device).type}: pip install 'zodi[cpu]' or "
+            "'zodi[gpu]', or name another with --engine"
+        )
+    return found[0]
 
 
 def _ort_has_cuda() -> bool:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,12 @@ def load_components(
                 pixels), `guidance`, `domain_guidance` (by the domain's name) and `words` (the only words its prompts
                 may hold).
     controlnet  directory or hub id; None: the `controlnet` folder inside the model's directory
-    variant     file variant of the model, e.g. "non_ema" or "fp16"
+    variant     file variant of the model, e.g. "non_ema" or "fp16"; parts that have no such file are loaded as usual
     revision    branch, tag or commit of the model's hub repository
 
     Raises ModelError where a part is missing, damaged, unsupported (SDXL, inpainting, ...) or does not fit the others.
     """
+    import torch
     import transformers
     from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
@@ -78,14 +80,20 @@ def load_components(
     if controlnet is None and not (inside / "config.json").is_file():
         raise ModelError(f"{model}: has no ControlNet inside: give one with --controlnet, e.g. {USUAL_CONTROLNET}")
 
-    weights = {**hub, "variant": variant, "use_safetensors": True}
-    vae = _load("vae", model, lambda: AutoencoderKL.from_pretrained(model, subfolder="vae", **weights))
-    unet = _load("unet", model, lambda: UNet2DConditionModel.from_pretrained(model, subfolder="unet", **weights))
-    text_encoder = _load(
-        "text_encoder",
-        model,
-        lambda: transformers.CLIPTextModel.from_pretrained(model, subfolder="text_encoder", **_with_dtype(weights)),
-    )
+    found = {
+        name: _load_variant(
+            name, model, variant, partial(load, model, subfolder=name, use_safetensors=True, **hub, **more)
+        )
+        for name, load, more in (
+            ("vae", AutoencoderKL.from_pretrained, {}),
+            ("unet", UNet2DConditionModel.from_pretrained, {}),
+            # transformers loads in the file's own precision unless told; diffusers in float32
+            ("text_encoder", transformers.CLIPTextModel.from_pretrained, {"dtype": torch.float32}),
+        )
+    }
+    if variant is not None and not any(of_variant for _, of_variant in found.values()):
+        raise ModelError(f"{model}: no part has weights of the variant {variant!r}: check or leave out --variant")
+    vae, unet, text_encoder = (part for part, _ in found.values())
     tokenizer = _load(
         "tokenizer", model, lambda: transformers.CLIPTokenizer.from_pretrained(model, subfolder="tokenizer", **hub)
     )
@@ -117,6 +125,8 @@ def load_components(
         guidance=float(settings.get("guidance", DEFAULT_GUIDANCE)),
         domain_guidance={name: float(scale) for name, scale in settings.get("domain_guidance", {}).items()},
         words=tuple(settings["words"]) if "words" in settings else None,
+        variant=variant,
+        revision=revision,
     )
     _check_fit(model, where, info, unet, control)
     return Components(info, vae, text_encoder, tokenizer, unet, control)
@@ -162,11 +172,20 @@ def _load(part: str, source: str, load: Callable[[], Any]) -> Any:
         raise ModelError(f"{source}: the weights of {part} are damaged ({error}): fetch them again") from None
 
 
-def _with_dtype(weights: dict[str, Any]) -> dict[str, Any]:
-    """transformers loads in the file's own precision unless told; diffusers in float32."""
-    import torch
+def _load_variant(part: str, model: str, variant: str | None, load: Callable[..., Any]) -> tuple[Any, bool]:
+    """A part, and whether its weights are of the variant; without such a file it is the usual one, as in diffusers."""
 
-    return {**weights, "dtype": torch.float32}
+    def attempt() -> tuple[Any, bool]:
+        if variant is not None:
+            try:
+                return load(variant=variant), True
+            except OSError as error:
+                if f".{variant}." not in str(error):  # the name of the file that is missing
+                    raise
+        return load(variant=None), False
+
+    found: tuple[Any, bool] = _load(part, model, attempt)
+    return found
 
 
 def _check_index(model: str, index: dict[str, Any]) -> None:

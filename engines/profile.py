@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zodi.errors import SettingsError
+from zodi.errors import SettingsError, SizeError
 from zodi.ports import Dim, Graph, ModelDims
 
 Range = tuple[int, int, int]  # smallest, usual and largest value
@@ -90,11 +90,11 @@ def graph_profile(graph: Graph, sizes: Sizes, dims: ModelDims) -> Profile:
 
 
 def check_profile(graph: Graph, profile: Profile, sizes: Mapping[str, int], rebuild: str) -> None:
-    """Raise SettingsError where a size is outside what the graph was made for; `rebuild` is the command that helps."""
+    """Raise SizeError where a size is outside what the graph was made for; `rebuild` is the command that helps."""
     for symbol, (low, _, high) in profile.items():
         if not low <= sizes[symbol] <= high:
             allowed = f"{low}" if low == high else f"{low} to {high}"
-            raise SettingsError(
+            raise SizeError(
                 f"{graph.name}: {symbol} is {sizes[symbol]}, the bundle is made for {allowed}: "
                 f"export it for that, as it was made with {rebuild}"
             )

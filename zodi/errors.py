@@ -2,6 +2,7 @@
 
     ZodiError                 one line: what was given, what is allowed, what to do; exit status 1
     ├── SettingsError         a value, a combination of values or a configuration file is wrong
+    │   └── SizeError         a batch or an image is of a size that an engine's files are not made for
     ├── DataError             an image, a label, a data set or a path to one is wrong
     ├── ModelError            a model, checkpoint or bundle is missing, foreign or unsupported
     ├── EngineError           a runtime, provider, precision or device is not available
@@ -17,6 +18,10 @@ class ZodiError(Exception):
 
 class SettingsError(ZodiError):
     """A value, a combination of values or a configuration file is wrong."""
+
+
+class SizeError(SettingsError):
+    """A batch or an image is of a size that an engine's files are not made for."""
 
 
 class DataError(ZodiError):

@@ -14,7 +14,7 @@ from zodi.engines.trt_plans import build_plans, find_target
 from zodi.errors import EngineError, ModelError, SettingsError
 from zodi.export.bundle import check_engine, copy_bundle, export_bundle
 from zodi.model import ModelInfo
-from zodi.opening import AUTO, USUAL_ASPECT, EngineChoice, ModelChoice, Notify, load_model
+from zodi.opening import AUTO, USUAL_ASPECT, USUAL_BATCH, EngineChoice, ModelChoice, Notify, load_model
 
 FILES = "onnx"  # in the place of an engine: the files for any of them
 
@@ -28,7 +28,7 @@ class ExportChoice:
     """
 
     size: tuple[int, int] | int | None = None
-    batch: Range = (1, 4, 4)
+    batch: Range = (1, USUAL_BATCH, USUAL_BATCH)
     static: bool = True
 
     def sizes(self, info: ModelInfo) -> Sizes:

@@ -16,6 +16,7 @@ class ModelInfo:
 
     name              as the user gave it
     controlnet        as the user gave it, or "controlnet" for the one inside the model's directory
+    variant, revision as the user gave them
     hash              sha256 over the weights of all parts
     scaling_factor    latents are the VAE's times this; 0.18215 for Stable Diffusion 1.5
     shift_factor      subtracted from the VAE's latents before scaling; 0 for Stable Diffusion
@@ -39,6 +40,8 @@ class ModelInfo:
     guidance: float = DEFAULT_GUIDANCE
     domain_guidance: dict[str, float] = field(default_factory=dict)
     words: tuple[str, ...] | None = None
+    variant: str | None = None
+    revision: str | None = None
 
     def guidance_for(self, domain: str) -> float:
         """The guidance scale for a domain, by its name."""

@@ -1,6 +1,7 @@
 """From what the user named (model, engine, bundle) to an open engine."""
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,6 +28,7 @@ from zodi.town import bundled
 
 Notify = Callable[[str], None]
 AUTO = "auto"
+USUAL_BATCH = 4  # largest that a bundle is made for unless asked for
 USUAL_ASPECT = 2  # width / height of Cityscapes, ACDC and most street data sets
 
 
@@ -121,7 +123,7 @@ def find_model(
     components = load_model(model) if model.model is not None or engine.bundle is None else None
     source: Components | Bundle | None = components
     if name != "torch":
-        source = find_bundle(model, engine, name, components, notify)
+        source = find_bundle(model, engine, name, components, notify, batch=batch, image_size=image_size)
     if engine.engine == AUTO:
         name = name if source is not None else "torch"
         notify(f"engine: {name}, the fastest exact one " + ("here" if source is not None else "without a bundle"))
@@ -133,7 +135,14 @@ def find_model(
 
 
 def find_bundle(
-    model: ModelChoice, engine: EngineChoice, name: str, components: Components | None, notify: Notify
+    model: ModelChoice,
+    engine: EngineChoice,
+    name: str,
+    components: Components | None,
+    notify: Notify,
+    *,
+    batch: int = 1,
+    image_size: int | None = None,
 ) -> Bundle | None:
     """The verified bundle of the model; made on the spot for the model that ships with zodi.
 
@@ -151,9 +160,12 @@ def find_bundle(
     if model.model == bundled.NAME and model.controlnet is None:
         notify(f"building the ONNX files of the bundled model, once, in {directory}")
         return build_bundled(components, directory, precision)
-    command = export_command(str(model.model), model.controlnet)
+    command = export_command(str(model.model), model.controlnet, model.variant, model.revision)
+    command += f" --engine {name}" if name == "trt" else ""
     command += f" --precision {precision}" if precision != "fp32" else ""
-    command += f" --bundle {engine.bundle}" if engine.bundle else ""
+    command += f" --image-size {image_size}" if image_size else ""
+    command += f" --batch 1:{batch}:{batch}" if batch > USUAL_BATCH else ""
+    command += f" --bundle {shlex.quote(str(engine.bundle))}" if engine.bundle else ""
     if engine.engine == AUTO:
         notify(f"there is no bundle in {directory}; this would make one, for a faster engine: {command}")
         return None
@@ -178,16 +190,17 @@ def build_bundled(components: Components, directory: Path, precision: str) -> Bu
 def check_run(bundle: Bundle, batch: int, image_size: int | None) -> None:
     """Raise SettingsError where the bundle is not made for the run's batch or image size."""
     low, _, high = bundle.sizes.batch
+    shape = f"{bundle.sizes.height[1]}x{bundle.sizes.width[1]}"
     if not low <= batch <= high:
         raise SettingsError(
             f"{bundle.directory}: is made for batches of {low} to {high}, the run's is {batch}: "
-            f"use --batch {high}, or export again: {bundle.rebuild}"
+            f"use --batch {high}, or export again: {bundle.rebuild_for((min(low, batch), batch, batch), shape)}"
         )
     side, short = image_size or bundle.info.image_size, min(bundle.sizes.height[1], bundle.sizes.width[1])
     if bundle.sizes.static and side != short:
         raise SettingsError(
-            f"{bundle.directory}: is made for images of {bundle.sizes.height[1]}x{bundle.sizes.width[1]}, the run's "
-            f"short side is {side}: use --image-size {short}, or export again: {bundle.rebuild}"
+            f"{bundle.directory}: is made for images of {shape}, the run's short side is {side}: "
+            f"use --image-size {short}, or export again: {bundle.rebuild_for(bundle.sizes.batch, str(side))}"
         )
 
 

@@ -48,7 +48,7 @@ class TransferEstimate:
 
     results  images times domains
     bytes    disk space of all results
-    seconds  of the engine for all results
+    seconds  of engine and judge for all results
     """
 
     images: int
@@ -98,7 +98,7 @@ def run_transfer(
     """
     domains = tuple(domains)
     samples = _select(dataset, domains, limit)
-    mine = [sample for sample in samples if shard is None or in_shard(sample.key, shard)]
+    mine = _share(samples, shard)
     recipe = Recipe(
         domains,
         model or ModelChoice(),
@@ -158,6 +158,8 @@ def estimate_transfer(
     engine: EngineChoice | None = None,
     settings: TransferSettings | None = None,
     limit: int | None = None,
+    shard: tuple[int, int] | None = None,
+    judge: Path | None = None,
     notify: Notify = lambda message: None,
 ) -> TransferEstimate:
     """What `run_transfer` would need: transfers one batch, twice (the first warms up), and keeps nothing.
@@ -170,9 +172,12 @@ def estimate_transfer(
         engine or EngineChoice(),
         settings or TransferSettings(),
         dataset.label_set,
+        judge,
     )
     settings = recipe.settings
-    samples = _select(dataset, domains, limit)
+    samples = _share(_select(dataset, domains, limit), shard)
+    if not samples:
+        raise SettingsError(f"shard {shard}: has none of the images: nothing to estimate")
     with tempfile.TemporaryDirectory() as scratch, open_recipe(recipe, Path(scratch), notify=notify) as opened:
         transfer, jobs, output = opened.transfer, opened.jobs, opened.transfer.output
         batch: list[Item] = []
@@ -255,3 +260,7 @@ def _select(dataset: Dataset, domains: Sequence[Domain], limit: int | None) -> S
     if twice is not None:
         raise SettingsError(f"the domain {twice!r} is given twice: each domain has a folder of its own name")
     return dataset.samples[:limit]
+
+
+def _share(samples: Sequence[Sample], shard: tuple[int, int] | None) -> list[Sample]:
+    return [sample for sample in samples if shard is None or in_shard(sample.key, shard)]

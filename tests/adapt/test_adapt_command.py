@@ -33,6 +33,17 @@ def test_a_configuration_file_and_what_is_saved_of_it(cli, source, synthetic, tm
     assert (one / "model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
 
 
+def test_a_saved_configuration_of_a_plain_training_with_two_oracles(cli, source, tmp_path):
+    """Two values of an option are two values again, and defaults in it are nobody's wish."""
+    places = [make_street(tmp_path / name, count=2, seed=4) for name in ("one", "two")]
+    oracles = [word for place in places for word in ("--oracle", f"folder={place}")]
+    done = cli("adapt", "--source", source, *NET, "--iterations", 1, *oracles, "-o", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    again = cli("adapt", "--config", tmp_path / "out/config.toml", "-o", tmp_path / "again", "--json", "-")
+    assert again.status == 0, again.stderr
+    assert [row["dataset"] for row in json.loads(again.stdout)["oracle"]["results"]] == ["one", "two"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -91,6 +102,10 @@ def test_oracle_on_screen_and_in_json(cli, source, synthetic, tmp_path):
     [
         (("--validate", "source"), 2, "--validate needs --synthetic or --baseline"),
         (("--norm-statistics", "both"), 2, "--norm-statistics needs --synthetic or --baseline"),
+        (("--selection", "synthetic-val"), 2, "--selection needs --synthetic or --baseline"),
+        (("--similarity", "3"), 2, "--similarity needs --synthetic or --baseline"),
+        (("--oracle-split", "val"), 2, "--oracle-split and --oracle-condition need --oracle"),
+        (("--weight-decay", "-1"), 1, "weight_decay is -1.0, allowed is 0 or more"),
         (("--baseline", "source-only", "--selection", "synthetic-val"), 1, "needs the scores of validate synthetic"),
         (("--baseline", "augment", "--holdout", "0"), 1, "holdout is 0.0"),
     ],

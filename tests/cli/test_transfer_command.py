@@ -53,6 +53,21 @@ def test_dry_run_writes_nothing(cli, tiny_model, street, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_run_of_a_shard_counts_its_share(cli, tiny_model, tmp_path):
+    run = (
+        "transfer",
+        "--root",
+        make_street(tmp_path / "in", count=9),
+        "--model",
+        tiny_model,
+        "-o",
+        tmp_path / "out",
+        *QUICK,
+    )
+    shares = [json.loads(cli(*run, "--shard", f"{i}/2", "--dry-run", "--json", "-").stdout)["images"] for i in range(2)]
+    assert sum(shares) == 9 and min(shares) > 0
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

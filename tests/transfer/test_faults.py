@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from runs import NIGHT, images, run_with
 from zodi.api import ModelChoice, run_transfer
 from zodi.data import open_dataset
 from zodi.domains import PRESETS
-from zodi.errors import EngineError
+from zodi.errors import EngineError, SizeError
 from zodi.transfer.batches import is_out_of_memory
+from zodi.transfer.manifest import read_rows
 from zodi.transfer.settings import TransferSettings
 
 
@@ -50,7 +52,60 @@ def test_one_image_that_does_not_fit_ends_the_run(tiny_model, street, tmp_path):
         run_with(street, tmp_path / "out", tiny_model, fits(0))
 
 
+def test_what_filled_the_memory_is_let_go_before_the_next_try(tiny_model, street, tmp_path):
+    alive = []
+
+    class Large:
+        pass
+
+    def wrap(run):
+        def limited(graph, inputs):
+            if graph == "vae_encoder" and len(inputs["image"]) > 1:
+                large = Large()
+                assert not [ref for ref in alive if ref() is not None]
+                alive.append(weakref.ref(large))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return run(graph, inputs)
+
+        return limited
+
+    rows, _ = run_with(street, tmp_path / "out", tiny_model, wrap)
+    assert len(alive) == 2 and {row.status for row in rows.values()} == {"ok"}
+
+
+def test_an_image_of_another_shape_than_the_files_are_for_fails_alone(cli, tiny_model, tiny_bundle, street, tmp_path):
+    for kind in ("images", "labels"):
+        path = street / kind / "a/1.png"
+        Image.open(path).resize((300, 48), Image.Resampling.NEAREST).save(path)
+    run = ("transfer", "--root", street, "--engine", "ort", "--bundle", tiny_bundle, "--steps", 4, "--batch", 1)
+    done = cli(*run, "-o", tmp_path / "out", "--image-size", 32)
+    assert done.status == 0, done.stderr
+    assert "1 failed" in done.stdout + done.stderr
+    assert set(images(tmp_path / "out")) == {"night/a/0.png", "night/a/2.png"}
+    (row,) = [row for row in read_rows(tmp_path / "out", {}).values() if row.status == "failed"]
+    assert row.key == "a/1" and "the bundle is made for" in row.error
+
+
+def test_full_memory_where_the_files_are_for_one_batch_alone(tiny_model, street, tmp_path):
+    def wrap(run):
+        def fixed(graph, inputs):
+            if graph == "vae_encoder" and len(inputs["image"]) == 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            raise SizeError("vae_encoder: batch is 2, the bundle is made for 4")
+
+        return fixed
+
+    with pytest.raises(EngineError, match=r"out of memory at batch 4, and no smaller one.*made for 4"):
+        run_with(street, tmp_path / "out", tiny_model, wrap)
+
+
 def test_words_for_full_memory():
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
+    assert not issubclass(Fail, RuntimeError)
+    assert is_out_of_memory(Fail("[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested buffer"))
+    assert is_out_of_memory(RuntimeException("bfc_arena: Failed to allocate memory"))
+    assert not is_out_of_memory(Fail("shapes differ"))
     assert is_out_of_memory(RuntimeError("Failed to allocate memory for requested buffer of size 17"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes differ"))

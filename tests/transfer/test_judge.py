@@ -110,6 +110,11 @@ def test_masks_show_where_a_confident_judge_denies_the_label(tiny_model, street,
     assert mask.shape == (32, 64)
     assert set(np.unique(mask)) <= {0, 255}
     assert share == pytest.approx((mask == 255).mean(), abs=1e-3)
+    run_transfer(
+        open_dataset("folder", street), tmp_path / "out", [NIGHT], model=ModelChoice(str(tiny_model)), judge=judge,
+        settings=TransferSettings(batch=2, steps=4), restart=True,
+    )  # fmt: skip
+    assert not list((tmp_path / "out/masks").rglob("*.png"))  # they were of other images
     assert 0 < share < 1
 
 

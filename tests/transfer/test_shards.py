@@ -12,7 +12,7 @@ from zodi.data import open_dataset
 from zodi.domains import PRESETS
 from zodi.errors import OutputError
 from zodi.transfer.items import in_shard
-from zodi.transfer.manifest import read_rows
+from zodi.transfer.manifest import Manifest, Row, manifest_name, read_rows
 from zodi.transfer.settings import TransferSettings
 from zodi.transfer.status import transfer_status, verify_transfer
 
@@ -44,6 +44,51 @@ def test_shards_together_equal_the_whole(tiny_model, tmp_path):
     names = sorted(path.name for path in (tmp_path / "parts").glob("*.jsonl"))
     assert names == ["manifest.0-of-3.jsonl", "manifest.1-of-3.jsonl", "manifest.2-of-3.jsonl"]
     assert transfer(root, tmp_path / "parts", tiny_model).progress.skipped == 9  # unsharded, it knows what shards did
+
+
+def test_an_image_that_is_there_counts_before_an_older_failure_in_another_manifest(tmp_path):
+    """Names sort a shard's manifest before the whole run's, whichever was written last."""
+
+    def append(shard, *rows):
+        with Manifest(tmp_path / manifest_name(shard)) as manifest:
+            for key, status, settings in rows:
+                manifest.append(Row("fog", key, status, settings, seed=0))
+
+    append(None, ("a", "failed", "now"), ("b", "ok", "now"), ("b", "failed", "now"), ("c", "ok", "old"))
+    append((0, 2), ("a", "ok", "now"), ("c", "failed", "now"))
+    rows = read_rows(tmp_path, {"fog": "now"})
+    assert {key: row.status for (_, key), row in rows.items()} == {"a": "ok", "b": "failed", "c": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        (None, (0, 2), True),
+        ((0, 2), None, True),
+        ((0, 2), (0, 4), True),
+        ((0, 2), (1, 2), False),
+        ((0, 2), (0, 2), True),
+    ],
+)
+def test_runs_that_may_make_the_same_images_exclude_each_other(tmp_path, first, second, refused):
+    with Manifest(tmp_path / manifest_name(first)):
+        if refused:
+            with pytest.raises(OutputError, match=rf"{manifest_name(first)}: another run is writing"):
+                Manifest(tmp_path / manifest_name(second))
+        else:
+            Manifest(tmp_path / manifest_name(second)).__exit__(None, None, None)
+    with Manifest(tmp_path / manifest_name(second)):
+        pass
+
+
+def test_a_restart_heals_a_damaged_manifest(tiny_model, street, tmp_path):
+    transfer(street, tmp_path / "out", tiny_model)
+    manifest = tmp_path / "out/manifest.jsonl"
+    manifest.write_text("no row}\n" + manifest.read_text())
+    with pytest.raises(OutputError, match="line 1 is not a row"):
+        transfer(street, tmp_path / "out", tiny_model)
+    assert transfer(street, tmp_path / "out", tiny_model, restart=True).progress.done == 3
+    assert transfer(street, tmp_path / "out", tiny_model).progress.skipped == 3
 
 
 def test_every_key_is_in_exactly_one_shard():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zodi.errors import EngineError
+from zodi.errors import EngineError, SizeError
 from zodi.labels import Ids, LabelSet
 from zodi.model import ModelInfo
 from zodi.transfer.images import Planes, decoded_image
@@ -76,13 +76,11 @@ class Batches:
             for start in range(0, len(batch), size):
                 yield from self._work(batch[start : start + size])
             return
-        try:
-            results = list(repaint(self._transfer, batch, [self._jobs[name] for name in batch[0].pending], size))
-        except Exception as error:  # each runtime has its own class for a full memory; the rest goes on up
-            if not is_out_of_memory(error):
-                raise
+        jobs = [self._jobs[name] for name in batch[0].pending]
+        results = self._repaint(batch, jobs)
+        if results is None:  # tried again outside the handler of the error, which keeps what filled the memory alive
             if size == 1:
-                raise EngineError("out of memory at batch 1: use a smaller --image-size or --precision") from None
+                raise EngineError("out of memory at batch 1: use a smaller --image-size or --precision")
             self._size = (size + 1) // 2
             log("out of memory", batch=self._size)
             yield from self._work(batch)
@@ -94,6 +92,24 @@ class Batches:
                 yield from self.add(replace(item, pending=(domain,), attempt=again))
             else:
                 yield result
+
+    def _repaint(self, batch: Sequence[Item], jobs: Sequence[Job]) -> list[Result] | None:
+        """The results of a batch, failures where the engine is not made for their size; None where memory is full."""
+        transfer, asked = self._transfer, self._transfer.settings.batch
+        try:
+            return list(repaint(transfer, batch, jobs, self._size))
+        except SizeError as error:
+            if self._size < asked:
+                raise EngineError(f"out of memory at batch {asked}, and no smaller one can be tried: {error}") from None
+            return [
+                Result(item, job.target, image_seed_of(item, job, transfer.settings), item.image, failure=str(error))
+                for job in jobs
+                for item in batch
+            ]
+        except Exception as error:  # each runtime has its own class for a full memory; the rest goes on up
+            if not is_out_of_memory(error):
+                raise
+            return None
 
 
 def repaint(transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], batch_size: int) -> Iterator[Result]:
@@ -131,7 +147,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     words = ("out of memory", "failed to allocate memory", "bad_alloc", "can't allocate memory")
-    return isinstance(error, (RuntimeError, OSError)) and any(word in str(error).lower() for word in words)
+    known = isinstance(error, (RuntimeError, OSError)) or type(error).__module__.startswith("onnxruntime")
+    return known and any(word in str(error).lower() for word in words)
 
 
 def _decode(

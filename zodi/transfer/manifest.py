@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -57,21 +58,24 @@ def read_rows(output: Path, current: Mapping[str, str]) -> dict[tuple[str, str],
     """The last row of each (domain, key) in every `manifest*.jsonl` of a run; a line cut short by a crash is skipped.
 
     current  settings hash by domain: where two files have rows of one image (a run and its shards), one that was made
-             with these settings counts before one that was not
+             with these settings counts before one that was not, and then one of an image that is there
 
     Raises OutputError for a line that is complete and yet no row.
     """
+
+    def rank(row: Row) -> tuple[bool, bool]:
+        return row.settings == current.get(row.domain), row.status != "failed"
+
     rows: dict[tuple[str, str], Row] = {}
     for path in sorted(output.glob("manifest*.jsonl")):
-        for row in _read(path):
-            before = rows.get((row.domain, row.key))
-            wanted = current.get(row.domain)
-            if before is None or before.settings != wanted or row.settings == wanted:
-                rows[row.domain, row.key] = row
+        for key, row in _last(_read(path)).items():
+            if key not in rows or rank(row) >= rank(rows[key]):
+                rows[key] = row
     return rows
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path, *, damaged: bool = False) -> list[Row]:
+    """The rows of a file; `damaged`: leave out lines that are none, instead of OutputError."""
     known = {field.name for field in fields(Row)}
     rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
@@ -82,7 +86,7 @@ def _read(path: Path) -> list[Row]:
             rows.append(Row(**{key: value for key, value in table.items() if key in known}))
         except (ValueError, TypeError, AttributeError):
             # A crash cuts a line anywhere; the next run starts a new line after it. Its image is made again.
-            if line.startswith(b"{") and not line.rstrip().endswith(b"}"):
+            if damaged or (line.startswith(b"{") and not line.rstrip().endswith(b"}")):
                 continue
             raise OutputError(f"{path}: line {number} is not a row of a manifest: mend it, or use --restart") from None
     return rows
@@ -92,7 +96,10 @@ class Manifest:
     """The manifest that one process writes; holds the lock on it until it is closed."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file and lock it; OutputError where another process holds the lock."""
+        """Open or create the file and lock it.
+
+        Raises OutputError where another process writes to it, or to a manifest that may have rows of the same images.
+        """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +113,10 @@ class Manifest:
             replaced = os.fstat(self._file.fileno()).st_ino != path.stat().st_ino
         except OSError:
             replaced = True
-        if replaced:
+        busy = path if replaced else next(filter(_is_locked, _overlapping(path)), None)
+        if busy is not None:
             self._file.close()
-            raise OutputError(f"{path}: another run is writing to this output: wait for it, or use another -o")
+            raise OutputError(f"{busy}: another run is writing to this output: wait for it, or use another -o")
         self._end_torn_line()
 
     def __enter__(self) -> "Manifest":
@@ -127,13 +135,9 @@ class Manifest:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror}): check the free space") from None
 
-    def clear(self) -> None:
-        """Forget every row."""
-        self._file.truncate(0)
-
     def sort(self) -> None:
-        """Rewrite the file with the last row of each image, by domain and key."""
-        last = {(row.domain, row.key): row for row in _read(self.path)}
+        """Rewrite the file with the last row of each image, by domain and key; damaged lines go."""
+        last = _last(_read(self.path, damaged=True))
         write_atomic(self.path, b"".join(_line(last[key]) for key in sorted(last)))
 
     def _end_torn_line(self) -> None:
@@ -145,6 +149,27 @@ class Manifest:
         if torn:
             self._file.write(b"\n")
             self._file.flush()
+
+
+def _last(rows: list[Row]) -> dict[tuple[str, str], Row]:
+    return {(row.domain, row.key): row for row in rows}
+
+
+def _overlapping(path: Path) -> list[Path]:
+    """The manifests beside this one whose runs may make the same images: all but other shards of as many."""
+    shares = re.compile(r"manifest\.\d+-of-(\d+)\.jsonl").fullmatch
+    own = shares(path.name)
+    others = [other for other in sorted(path.parent.glob("manifest*.jsonl")) if other != path]
+    return [other for other in others if not (own and (found := shares(other.name)) and found[1] == own[1])]
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _line(row: Row) -> bytes:

@@ -81,6 +81,8 @@ def write_result(result: Result, settings: TransferSettings, label_set: LabelSet
         scores["masked"] = round(float(doubtful.mean()), 4)
         mask = resize_label(np.where(doubtful, IGNORE, 0).astype(np.uint8), (size[0], size[1]))
         write_atomic(mask_path(output, target.domain, item.sample.key), encode_png(mask), sync=False)
+    else:  # one of an earlier run with other settings would be taken for this image's
+        mask_path(output, target.domain, item.sample.key).unlink(missing_ok=True)
     quarantined = result.too_low(settings)
     path = result_path(output, target.domain, item.sample.key, quarantined=quarantined)
     write_atomic(path, content, sync=False)
