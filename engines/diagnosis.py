@@ -10,7 +10,7 @@ from zodi import __version__
 from zodi.engines.trt_product import capabilities
 
 PACKAGES = (
-    "torch", "torchvision", "diffusers", "transformers", "accelerate", "onnx", "onnxscript", "polygraphy",
+    "torch", "torchvision", "diffusers", "transformers", "accelerate", "onnx", "onnxscript",
     "segmentation-models-pytorch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "ray",
 )  # fmt: skip
 

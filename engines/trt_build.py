@@ -1,7 +1,10 @@
 """One ONNX file becomes one TensorRT plan: parsed, checked, given its profile, built."""
 
 import re
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +72,8 @@ def build_plan(
     config.progress_monitor = monitor
     if timing_cache is not None:
         load_timing_cache(config, timing_cache)
-    plan = builder.build_serialized_network(network, config)
+    with ended_by_sigint(monitor):
+        plan = builder.build_serialized_network(network, config)
     if monitor.interrupted:
         raise KeyboardInterrupt
     if plan is None:
@@ -189,6 +193,19 @@ def open_monitor(product: Any, report: Report) -> Any:
             return self._reported
 
     return Monitor()
+
+
+@contextmanager
+def ended_by_sigint(monitor: Any) -> Iterator[None]:
+    """Tell the monitor of Ctrl-C, in the main thread: TensorRT swallows an exception in most of its callbacks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: setattr(monitor, "interrupted", True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def load_timing_cache(config: Any, path: Path) -> None:

@@ -84,7 +84,7 @@ def run_part(part: Part, check: Check) -> dict[str, Any]:
         status = f"not run: {error}"
     except ImportError as error:
         status = f"not run: a package is missing: {error}"
-    except RuntimeError as error:  # of PyTorch or a driver: the other parts are still worth their time
+    except Exception as error:  # each runtime has its own classes: the other parts are still worth their time
         status = f"wrong: {type(error).__name__}: {str(error).splitlines()[0]}"
     return {**values, "status": status, "seconds": round(time.monotonic() - start, 1)}
 

@@ -18,7 +18,7 @@ from zodi.bench_worker import PEER, Work, serve
 from zodi.engines import installed_engines
 from zodi.engines.devices import cpu_threads, find_device, free_memory
 from zodi.engines.diagnosis import describe_machine
-from zodi.errors import EngineError, SettingsError, ZodiError
+from zodi.errors import EngineError, ModelError, SettingsError, ZodiError
 from zodi.opening import EngineChoice, ModelChoice, Notify, check_run, find_bundle, load_model
 
 EQUAL_DB = 100.0  # PSNR of equal images, which JSON cannot hold as infinity
@@ -33,7 +33,7 @@ class BenchChoice:
     size      (height, width) in pixels; None: the model's short side, twice as wide
     batch     images per batch; the denoiser sees twice as many under guidance
     steps, strength  as for a transfer; int(steps * strength) guided calls and, but for the peer, one for the inversion
-    rounds    how often each engine is timed; the median counts
+    rounds    how many denoiser calls of each engine are timed, and half as many whole batches; the median counts
     peer      measure diffusers as well
     """
 
@@ -82,7 +82,16 @@ def bench_transfer(
             continue
         bundle = None
         if name != "torch":
-            found = find_bundle(model, replace(engine, engine=name), name, components, notify)
+            try:
+                found = find_bundle(
+                    model, replace(engine, engine=name), name, components, notify,
+                    batch=choice.batch, image_size=min(size),
+                )  # fmt: skip
+            except ModelError as error:
+                if name in choice.engines or engine.bundle is not None:
+                    raise
+                notify(f"{name}: left out, {error}")
+                continue
             assert found is not None  # only `--engine auto` may do without
             check_run(found, choice.batch, min(size))
             bundle = found.directory
@@ -153,7 +162,7 @@ def _measure(
                     asked = stack.enter_context(open_worker(work))
                     opened = asked("open")
                 except EngineError as error:
-                    if work.name in choice.engines:
+                    if work.name in choice.engines or i == 0:  # the first is the reference of all
                         raise
                     notify(f"{work.name}: left out, {error}")
                     continue
@@ -164,11 +173,12 @@ def _measure(
             for _ in range(choice.rounds):
                 for i, asked in ask.items():
                     results[i].calls.append(asked("call"))
-            for _ in range(max(1, choice.rounds // 2)):
+            for turn in range(1 + max(1, choice.rounds // 2)):
                 for i, asked in ask.items():
                     seconds, inside, results[i].images = asked("batch")
-                    results[i].batches.append(seconds)
-                    results[i].inside.append(inside)
+                    if turn > 0:  # the first warms up
+                        results[i].batches.append(seconds)
+                        results[i].inside.append(inside)
             for i, asked in ask.items():
                 results[i].peak_mib = asked("peak")
     return results, flops

@@ -1,7 +1,7 @@
 """How fast a segmenter runs as each kind of file, beside eager and compiled PyTorch: same images, threads and work.
 
-Everything is timed from uint8 pixels to ids of classes. What is measured takes turns, so that what else the machine
-does is spread over all of it.
+Everything is timed from uint8 pixels to ids of classes, on the CPU but for TensorRT. What is measured takes turns,
+so that what else the machine does is spread over all of it.
 """
 
 import gc

@@ -52,6 +52,16 @@ def test_a_documented_command_parses(page, words):
     group.make_context(group.name, list(words), parent=context)
 
 
+def test_what_needs_no_download_runs_as_the_readme_says(cli, tmp_path, monkeypatch):
+    (block,) = [text for page, text in blocks("sh") if page == "README.md" and "zodi data town" in text]
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        done = cli(*shlex.split(line)[1:])
+        assert done.status == 0, done.stderr
+    assert len(list(tmp_path.glob("town-night/night/*.png"))) == 8
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_every_command_is_documented():
     shown = {words[0] for _, words in command_lines()}
     assert set(COMMANDS) <= shown

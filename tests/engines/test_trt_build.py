@@ -1,7 +1,9 @@
 """TensorRT plans, built for real: `tensorrt_rtx` builds on a machine without a GPU. What runs them needs one."""
 
 import ast
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,34 @@ def test_an_interrupted_build_leaves_what_was_whole(rtx, copy):
     with pytest.raises(KeyboardInterrupt):
         build(rtx, open_bundle(copy), "control_hint", report=lambda share, what: interrupt_in("Optimizing", what))
     assert sorted(path.name for path in copy.glob("*.plan*")) == sorted(f"{n}.plan" for n in ORDER[1:])
+
+
+@pytest.mark.parametrize("callback", ["phase_start", "step_complete", "phase_finish"])
+def test_ctrl_c_ends_a_build_wherever_it_comes(rtx, copy, monkeypatch, callback):
+    """The signal is handled in whichever callback comes next."""
+    from zodi.engines import trt_build
+
+    opened, calls = trt_build.open_monitor, []
+
+    def watched(product, report):
+        monitor = opened(product, report)
+        plain = getattr(type(monitor), callback)
+
+        def interrupted(self, *arguments):
+            if not calls:
+                os.kill(os.getpid(), signal.SIGINT)
+            calls.append(arguments)
+            return plain(self, *arguments)
+
+        monkeypatch.setattr(type(monitor), callback, interrupted)
+        return monitor
+
+    monkeypatch.setattr(trt_build, "open_monitor", watched)
+    (copy / "control_hint.plan").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        build(rtx, open_bundle(copy), "control_hint")
+    assert calls and not (copy / "control_hint.plan").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def interrupt_in(phase: str, what: str) -> None:

@@ -79,7 +79,7 @@ def test_an_image_of_another_shape_than_the_files_are_for_fails_alone(cli, tiny_
         Image.open(path).resize((300, 48), Image.Resampling.NEAREST).save(path)
     run = ("transfer", "--root", street, "--engine", "ort", "--bundle", tiny_bundle, "--steps", 4, "--batch", 1)
     done = cli(*run, "-o", tmp_path / "out", "--image-size", 32)
-    assert done.status == 0, done.stderr
+    assert done.status == 1, done.stderr
     assert "1 failed" in done.stdout + done.stderr
     assert set(images(tmp_path / "out")) == {"night/a/0.png", "night/a/2.png"}
     (row,) = [row for row in read_rows(tmp_path / "out", {}).values() if row.status == "failed"]

@@ -51,6 +51,17 @@ def test_growing_uses_a_smooth_kernel():
     assert len(np.unique(resize_image(image, (8, 8)))) > 2
 
 
+@pytest.mark.parametrize(("before", "after"), [((45, 60), (32, 44)), ((33, 66), (32, 64)), ((40, 81), (8, 9))])
+def test_shrinking_weighs_parts_of_pixels(before, after):
+    """Enlarged by the number of results, each result covers whole pixels, whose mean is plain."""
+    image = np.random.default_rng(0).integers(0, 256, (*before, 3), np.uint8)
+    plain = image.astype(np.float64)
+    for axis, count in enumerate(after):
+        shape = [*plain.shape[:axis], count, before[axis], *plain.shape[axis + 1 :]]
+        plain = plain.repeat(count, axis).reshape(shape).mean(axis + 1)
+    assert np.abs(resize_image(image, after) - plain).max() <= 0.5 + 1e-3
+
+
 def test_control_colours_keep_void_classes():
     ids = np.array([[7, 9], [0, 29]], np.uint8)
     colours = control_image(ids, CITYSCAPES_19, (2, 2))

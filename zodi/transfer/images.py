@@ -43,11 +43,15 @@ def resize_image(image: Rgb, size: tuple[int, int]) -> Rgb:
     """Image (H, W, 3) -> (h, w, 3): area interpolation where the short side shrinks, Lanczos where it grows."""
     if image.shape[:2] == size:
         return image
-    height, width = image.shape[:2]
-    if height % size[0] == 0 and width % size[1] == 0:  # the usual case, and several times as fast
-        return np.asarray(Image.fromarray(image).reduce((width // size[1], height // size[0])))
-    grows = min(size) > min(height, width)
-    return _resize(image, size, Image.Resampling.LANCZOS if grows else Image.Resampling.BOX)
+    grows = min(size) > min(image.shape[:2])
+    return _resize(image, size, Image.Resampling.LANCZOS) if grows else resize_area(image, size)
+
+
+def resize_area(image: Rgb, size: tuple[int, int]) -> Rgb:
+    """Image (H, W, 3) -> (h, w, 3), each pixel the mean of the area that it covers, parts of pixels included."""
+    import cv2  # Pillow's box filter takes pixels whole or not at all
+
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA))
 
 
 def control_image(
@@ -68,7 +72,7 @@ def control_image(
     colours = label_set.control_colours(palette)
     if resize == "nearest":
         return np.take(colours, resize_label(ids, size), axis=0)
-    return _resize(colours[ids], size, Image.Resampling.BOX)
+    return resize_area(colours[ids], size)
 
 
 def fill_void(ids: Ids, label_set: LabelSet) -> Ids:
