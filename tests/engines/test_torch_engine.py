@@ -1,11 +1,15 @@
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from zodi.engines import ENGINES, open_engine
 from zodi.engines.components import load_components
 from zodi.engines.diagnosis import cpu_has_bf16
 from zodi.engines.torch import find_device
-from zodi.errors import EngineError
+from zodi.errors import EngineError, ModelError
 from zodi.ports import graphs
 
 
@@ -50,6 +54,23 @@ def test_weights_decide_the_hash(tiny_model):
     assert weights_hash(parts) == components.info.hash
     next(iter(components.unet.parameters())).data.flatten()[0] += 1e-3
     assert weights_hash(parts) != components.info.hash
+
+
+def test_a_variant_is_taken_part_by_part(tiny_model, tmp_path):
+    """Stable Diffusion 1.5 has non-EMA weights of its UNet alone."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    plain = load_components(str(model))
+    usual = model / "unet/diffusion_pytorch_model.safetensors"
+    other = {name: tensor + 1e-3 for name, tensor in load_file(usual).items()}
+    save_file(other, usual.with_name("diffusion_pytorch_model.non_ema.safetensors"), {"format": "pt"})
+    found = load_components(str(model), variant="non_ema")
+    assert found.info.variant == "non_ema" and found.info.hash != plain.info.hash
+    name, tensor = next(iter(found.unet.state_dict().items()))
+    assert torch.equal(tensor, other[name])
+    for mine, theirs in ((found.vae, plain.vae), (found.text_encoder, plain.text_encoder)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+    with pytest.raises(ModelError, match="no part has weights of the variant 'fp16'"):
+        load_components(str(model), variant="fp16")
 
 
 def test_bf16_runs_or_is_refused(tiny_model):

@@ -186,6 +186,19 @@ def test_bench(cli, cache, tiny_bundle, tiny_model, tmp_path):
     assert Image.open(tmp_path / "chart.png").size[0] > 500
 
 
+def test_bench_leaves_out_engines_without_files_unless_they_are_named(cli, cache, tiny_model):
+    bench = (
+        "bench", "transfer", "--model", tiny_model, "--size", "32x64", "--steps", "2", "--strength", "0.6",
+        "--rounds", "1", "--threads", "1", "--no-peer", "--json", "-",
+    )  # fmt: skip
+    done = cli(*bench)
+    assert done.status == 0, done.stderr
+    assert [row["engine"] for row in json.loads(done.stdout)["rows"]] == ["torch"]
+    assert "ort: left out, --engine ort runs from a bundle" in done.stderr
+    named = cli(*bench, "--engine", "ort")
+    assert named.status == 1 and "there is none" in named.stderr and "--image-size 32" in named.stderr
+
+
 def test_bench_refuses_what_a_bundle_is_not_made_for_before_it_measures(cli, cache, tiny_bundle, tiny_model):
     bench = ("bench", "transfer", "--model", tiny_model, "--bundle", tiny_bundle, "--engine", "ort", "--size", "32x64")
     done = cli(*bench, "--batch", "99")

@@ -9,6 +9,7 @@ import torch
 from zodi.ahead import map_ahead
 from zodi.data import open_dataset
 from zodi.errors import DataError
+from zodi.labels import IGNORE, LabelSet
 from zodi.segmenter import cache
 from zodi.segmenter.loading import SourceBatches
 
@@ -70,6 +71,16 @@ def test_files_are_read_once(data, quick):
         path.unlink()
     (again,) = opened(0, 0)
     assert equal(before, again)
+
+
+def test_labels_of_another_coding_are_not_those_of_the_cache(data, quick, tmp_path):
+    """The folder holds train ids, which depend on the label set."""
+    plain = open_dataset(None, data)
+    turned = [c if c.train_id == IGNORE else replace(c, train_id=18 - c.train_id) for c in plain.label_set.classes]
+    for dataset in (plain, replace(plain, label_set=LabelSet("turned", tuple(turned)))):
+        fresh = list(SourceBatches(dataset, quick, Form())(0, 0))
+        kept = list(SourceBatches(dataset, quick, Form(), cache=tmp_path / "cache")(0, 0))
+        assert all(equal(a, b) for a, b in zip(fresh, kept, strict=True))
 
 
 def test_a_bad_file_ends_the_epoch_with_its_name(data, quick):
