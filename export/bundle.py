@@ -27,6 +27,7 @@ from zodi.engines.components import Components
 from zodi.engines.graphs import build_graphs
 from zodi.engines.profile import Profile, Sizes
 from zodi.errors import ModelError, OutputError
+from zodi.export.group_norm import stage_group_norms
 from zodi.export.onnx_file import EXPORTER, OPSETS, attach_identity, check_structure, write_graph
 from zodi.export.parity import (
     Reference,
@@ -43,6 +44,7 @@ from zodi.ports import Dim, Graph, graphs
 Report = Callable[[str, str], None]  # graph, what was done with it
 
 ORDER = ("denoiser", "vae_decoder", "vae_encoder", "text_encoder", "control_hint")  # the largest is freed first
+LARGE = ("vae_encoder", "vae_decoder")  # their feature maps have up to as many pixels as the image
 
 
 def export_bundle(
@@ -96,6 +98,8 @@ def export_bundle(
         path = bundle.path(name)
         for file in _graph_files(name):
             (directory / file).unlink(missing_ok=True)  # it may be a hard link, and another bundle's as well
+        if name in LARGE and identity["precision"] == "fp32":
+            stage_group_norms(module)
         write_graph(module, graph, list(traced.values()), path, profile=profile, precision=identity["precision"])
         del module
         gc.collect()  # the tracer's records are cyclic, and hold the weights
