@@ -52,9 +52,14 @@ def write_graph(
             verbose=False,
         )
     model = program.model
+    outputs = {id(value) for value in model.graph.outputs}
+    taken = {port.name for port in (*graph.inputs, *graph.outputs)}
     for node in model.graph:
         node.metadata_props.clear()  # stack traces, which are most of the file and hold paths
         node.doc_string = None
+        for value in node.outputs:
+            if value.name in taken and id(value) not in outputs:  # the tracer names values by their operators
+                value.name = f"inner_{value.name}"
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
     path.parent.mkdir(parents=True, exist_ok=True)
