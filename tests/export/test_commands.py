@@ -168,6 +168,7 @@ ROW = {
 
 
 def test_bench(cli, cache, tiny_bundle, tiny_model, tmp_path):
+    np.ones((3, 1024, 1024, 1024), np.uint8)  # 3 GiB that the measured processes never had
     done = cli(
         "bench", "transfer", "--model", tiny_model, "--bundle", tiny_bundle, "--engine", "ort", "--size", "32x64",
         "--steps", "2", "--strength", "0.6", "--rounds", "1", "--threads", "1", "--chart", tmp_path / "chart.png",
@@ -181,6 +182,7 @@ def test_bench(cli, cache, tiny_bundle, tiny_model, tmp_path):
     assert rows["diffusers"]["ratio_to_diffusers"] == 1 and rows["diffusers"]["psnr_db"] is None
     assert rows["ort"]["psnr_db"] >= 45 and rows["torch"]["psnr_db"] == 100
     assert rows["ort"]["ms_per_denoiser_call"] > 0 and 0 <= rows["ort"]["outside_graphs_share"] < 1
+    assert all(100 < row["peak_mib"] < 2500 for row in report["rows"])
     assert {"cpu", "gpus", "platform"} <= set(report["machine"])
     assert "x diffusers" in done.stdout
     assert Image.open(tmp_path / "chart.png").size[0] > 500
