@@ -37,7 +37,7 @@ class OrtEngine:
 
                 self._graphs[name] = bind_graph(bundle.path(name), device, self._profiles[name], self._table[name])
             else:
-                self._graphs[name] = partial(run_on_cpu, open_session(bundle.path(name), threads=threads))
+                self._graphs[name] = partial(run_on_cpu, open_session(bundle.path(name), threads=threads, fused=True))
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a graph; `inputs` and the result are tensors on `device` by port name."""

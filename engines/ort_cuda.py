@@ -25,9 +25,10 @@ def bind_graph(path: Path, device: torch.device, profile: Profile, graph: Graph)
     """
     options = {"device_id": str(device.index or 0), "use_tf32": "0"}
     if any(low != high for symbol, (low, _, high) in profile.items() if symbol != "batch"):
-        return partial(run_bound, open_session(path, "cuda", provider_options=options))
+        return partial(run_bound, open_session(path, "cuda", provider_options=options, fused=True))
     fixed = {symbol: high for symbol, (_, _, high) in profile.items()}
-    session = open_session(path, "cuda", provider_options=options | {"enable_cuda_graph": "1"}, fixed=fixed)
+    options["enable_cuda_graph"] = "1"
+    session = open_session(path, "cuda", provider_options=options, fixed=fixed, fused=True)
     return CapturedGraph(session, device, fixed, graph)
 
 

@@ -10,6 +10,7 @@ from zodi.engines.devices import cpu_threads
 from zodi.errors import EngineError, ModelError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 # what the CUDA provider leaves to the CPU on purpose: arithmetic on shapes, a few integers long
 SHAPE_OPERATORS = frozenset(
     ("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Cast", "Add", "Sub", "Mul", "Div", "Mod", "Max",
@@ -24,11 +25,13 @@ def open_session(
     threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
     fixed: Mapping[str, int] | None = None,
+    fused: bool = False,
 ) -> Any:
     """An ONNX Runtime session whose nodes all run where they were asked to.
 
     device  "cpu" or "cuda"
     fixed   values for symbols of the graph's ports, which makes their shapes constants
+    fused   whether attention runs as one operator, see `fuse_attention`
 
     Raises EngineError where onnxruntime or the provider is missing or leaves nodes to another one, ModelError where
     the file cannot be loaded.
@@ -48,9 +51,13 @@ def open_session(
     for symbol, value in (fixed or {}).items():
         options.add_free_dimension_override_by_name(symbol, value)
     try:
-        session = runtime.InferenceSession(
-            os.fspath(path), options, providers=[(provider, dict(provider_options or {}))]
-        )
+        model: str | bytes = os.fspath(path)
+        if fused:
+            from zodi.engines.ort_attention import fuse_attention
+
+            model = fuse_attention(path)
+            options.add_session_config_entry(WEIGHTS_FOLDER, os.fspath(path.absolute().parent))
+        session = runtime.InferenceSession(model, options, providers=[(provider, dict(provider_options or {}))])
     except Exception as error:  # onnxruntime's own classes share no base below this one
         first = str(error).splitlines()[0][:300]
         raise ModelError(f"{path}: onnxruntime cannot load it: {first}") from None

@@ -216,7 +216,7 @@ def _file_parity(path: Path, graph: Graph, references: list[Reference], precisio
     from zodi.engines.ort import run_on_cpu
     from zodi.engines.ort_session import open_session
 
-    session = open_session(path)
+    session = open_session(path, fused=True)
     shapes = {port.name: () for port in graph.outputs}
     return measure_parity(path.name, lambda inputs: run_on_cpu(session, inputs, shapes), references, precision)
 

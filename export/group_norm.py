@@ -19,7 +19,8 @@ class StagedGroupNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) -> the same normalised; anything else as the GroupNorm does."""
         if x.ndim != 4:
-            return self.norm(x)
+            normalised: Tensor = self.norm(x)
+            return normalised
         batch, channels = x.shape[:2]
         groups = self.norm.num_groups
 
