@@ -1,6 +1,7 @@
 """OpenVINO models on the CPU; the precision that is executed is read back, never assumed. Without PyTorch."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ def read_model(path: Path) -> Any:
 
     Raises EngineError where openvino is missing, ModelError where it cannot read the file.
     """
-    runtime = import_openvino()
+    core = open_core()
     try:
-        return runtime.Core().read_model(path)
+        return core.read_model(path)
     except RuntimeError as error:
         raise _unreadable(path, error) from None
 
@@ -47,8 +48,9 @@ def compile_model(model: Any, path: Path, precision: str, threads: int | None) -
         "INFERENCE_NUM_THREADS": cpu_threads(threads),
         "PERFORMANCE_HINT": "LATENCY",
     }
+    core = open_core()
     try:
-        compiled = import_openvino().Core().compile_model(model, "CPU", properties)
+        compiled = core.compile_model(model, "CPU", properties)
     except RuntimeError as error:
         raise _unreadable(path, error) from None
     executed = executed_precisions(compiled)
@@ -71,6 +73,20 @@ def executed_precisions(compiled: Any) -> Counter[str]:
             executed = info["runtimePrecision"].astype(str)
             found[NAMES.get(executed, executed)] += 1
     return found
+
+
+def open_core() -> Any:
+    """The one Core of this process, which stays.
+
+    On CPUs with AMX each Core gives the thread a stack for its signal handlers and puts the one before back when it
+    goes, in whatever order they go: signals of a process that has closed several end it by a segmentation fault.
+    """
+    return _open_core(import_openvino())
+
+
+@cache
+def _open_core(runtime: Any) -> Any:
+    return runtime.Core()
 
 
 def import_openvino() -> Any:

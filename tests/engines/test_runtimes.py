@@ -1,5 +1,8 @@
 """Asked for a provider, a device or a precision, the user gets it or an error."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -80,6 +83,21 @@ def test_openvino_executes_bf16(bundle):
     from zodi.export.bundle import check_engine
 
     assert check_engine(bundle, "openvino", precision="bf16")["precision"] == "bf16"
+
+
+def test_signals_are_handled_after_openvino_has_closed_several_models(bundle):
+    """OpenVINO exchanges the stack of signal handlers on CPUs with AMX."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from zodi.engines.bundle import open_bundle
+from zodi.export.bundle import check_engine
+signal.signal(signal.SIGINT, lambda number, frame: print("handled", flush=True))
+check_engine(open_bundle(Path(sys.argv[1])), "openvino", precision="fp32")
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code, bundle.directory], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_fp32_is_executed_as_fp32(bundle):
