@@ -8,12 +8,12 @@ from zodi.engines.devices import find_device
 from zodi.errors import EngineError
 
 # fastest first, see docs/engines.md for what the order rests on
-CPU_ORDER = ("openvino", "ort", "torch")
+CPU_ORDER = ("ort", "openvino", "torch")
 CUDA_ORDER = ("ort", "torch")
 
 
-def choose_engine(device: str, *, without: Sequence[str] = ()) -> str:
-    """The name of the engine for a device; all of them compute what PyTorch does, to rounding.
+def choose_engine(device: str, precision: str = "fp32", *, without: Sequence[str] = ()) -> str:
+    """The name of the engine for a device and precision; all of them compute what PyTorch does, to rounding.
 
     without  engines that are out of the question
 
@@ -21,7 +21,7 @@ def choose_engine(device: str, *, without: Sequence[str] = ()) -> str:
     """
     here = [name for name in installed_engines() if name not in without]
     if find_device(device).type == "cpu":
-        found = [name for name in CPU_ORDER if name in here]
+        found = [name for name in CPU_ORDER if name in here and (name != "ort" or precision == "fp32")]
     else:
         found = [name for name in CUDA_ORDER if name in here and (name != "ort" or _ort_has_cuda())]
     if not found:

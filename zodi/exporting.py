@@ -61,7 +61,9 @@ def export_engines(
     """
     model, engine, sizes = model or ModelChoice(), engine or EngineChoice(), sizes or ExportChoice()
     plans = plans or PlanChoice()
-    name = choose_engine(engine.device, without=["torch"]) if engine.engine == AUTO else engine.engine
+    name = engine.engine
+    if name == AUTO:
+        name = choose_engine(engine.device, engine.precision, without=["torch"])
     if name == "torch":
         raise SettingsError("the torch engine runs from the model's weights: there is nothing to export for it")
     if name == "trt":

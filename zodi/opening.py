@@ -115,7 +115,7 @@ def find_model(
     batch, image_size  what the run needs, checked against the bundle before anything is written
     notify             told what was chosen or made without being asked for
     """
-    name = choose_engine(engine.device) if engine.engine == AUTO else engine.engine
+    name = choose_engine(engine.device, engine.precision) if engine.engine == AUTO else engine.engine
     if name == "torch" and engine.bundle is not None:
         raise SettingsError(
             "--bundle is for engines that run from files (ort, openvino, trt): torch runs from the weights"
