@@ -51,7 +51,7 @@ def resize_area(image: Rgb, size: tuple[int, int]) -> Rgb:
     """Image (H, W, 3) -> (h, w, 3), each pixel the mean of the area that it covers, parts of pixels included."""
     import cv2  # Pillow's box filter takes pixels whole or not at all
 
-    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def control_image(
