@@ -75,18 +75,14 @@ def executed_precisions(compiled: Any) -> Counter[str]:
     return found
 
 
+@cache
 def open_core() -> Any:
     """The one Core of this process, which stays.
 
     On CPUs with AMX each Core gives the thread a stack for its signal handlers and puts the one before back when it
     goes, in whatever order they go: signals of a process that has closed several end it by a segmentation fault.
     """
-    return _open_core(import_openvino())
-
-
-@cache
-def _open_core(runtime: Any) -> Any:
-    return runtime.Core()
+    return import_openvino().Core()
 
 
 def import_openvino() -> Any:

@@ -54,8 +54,10 @@ def _head_count(shape: ir.Value) -> int:
     """The third number of a shape (B, N, heads, width), a constant or joined from four numbers; 0 if it is unknown."""
     joined = shape.producer()
     if joined is not None and joined.op_type == "Concat" and len(joined.inputs) == 4:
-        return int(next(iter(_numbers(joined.inputs[2])), 0))
-    return int(next(iter(_numbers(shape)[2:]), 0))
+        third = _numbers(joined.inputs[2])
+    else:
+        third = _numbers(shape)[2:3]
+    return int(third[0]) if third else 0
 
 
 def _numbers(value: ir.Value | None) -> list[float]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,14 @@ def open_session(
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for symbol, value in (fixed or {}).items():
         options.add_free_dimension_override_by_name(symbol, value)
-    try:
-        model: str | bytes = os.fspath(path)
-        if fused:
-            from zodi.engines.ort_attention import fuse_attention
+    read: Callable[[Path], str | bytes] = os.fspath
+    if fused:
+        from zodi.engines.ort_attention import fuse_attention
 
-            model = fuse_attention(path)
-            options.add_session_config_entry(WEIGHTS_FOLDER, os.fspath(path.absolute().parent))
-        session = runtime.InferenceSession(model, options, providers=[(provider, dict(provider_options or {}))])
+        read = fuse_attention
+        options.add_session_config_entry(WEIGHTS_FOLDER, os.fspath(path.absolute().parent))
+    try:
+        session = runtime.InferenceSession(read(path), options, providers=[(provider, dict(provider_options or {}))])
     except Exception as error:  # onnxruntime's own classes share no base below this one
         first = str(error).splitlines()[0][:300]
         raise ModelError(f"{path}: onnxruntime cannot load it: {first}") from None
