@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zodi.engines.components import Components
+from zodi.engines.group_norm import exact_group_norm, replace_group_norms
 
 
 class TextEncoder(nn.Module):
@@ -85,7 +86,10 @@ class VaeDecoder(nn.Module):
 
 
 def build_graphs(components: Components) -> dict[str, nn.Module]:
-    """The graphs by name, in evaluation mode. The ControlNet's condition embedding moves from it to control_hint."""
+    """The graphs by name, in evaluation mode. The ControlNet's condition embedding moves from it to control_hint.
+
+    Group norms become exact ones: what PyTorch computes is what every other engine is compared with.
+    """
     controlnet = components.controlnet
     hint = ControlHint(controlnet.controlnet_cond_embedding, controlnet.config.controlnet_conditioning_channel_order)
     controlnet.controlnet_cond_embedding = nn.Identity()
@@ -97,4 +101,7 @@ def build_graphs(components: Components) -> dict[str, nn.Module]:
         "denoiser": Denoiser(components.unet, controlnet),
         "vae_decoder": VaeDecoder(components.vae),
     }
-    return {name: module.eval().requires_grad_(False) for name, module in modules.items()}
+    for module in modules.values():
+        module.eval().requires_grad_(False)
+        replace_group_norms(module, exact_group_norm)
+    return modules

@@ -25,9 +25,10 @@ from zodi.engines.bundle import (
 )
 from zodi.engines.components import Components
 from zodi.engines.graphs import build_graphs
+from zodi.engines.group_norm import replace_group_norms
 from zodi.engines.profile import Profile, Sizes
 from zodi.errors import ModelError, OutputError
-from zodi.export.group_norm import stage_group_norms
+from zodi.export.group_norm import StagedGroupNorm
 from zodi.export.onnx_file import EXPORTER, OPSETS, attach_identity, check_structure, write_graph
 from zodi.export.parity import (
     Reference,
@@ -99,7 +100,7 @@ def export_bundle(
         for file in _graph_files(name):
             (directory / file).unlink(missing_ok=True)  # it may be a hard link, and another bundle's as well
         if name in LARGE and identity["precision"] == "fp32":
-            stage_group_norms(module)
+            replace_group_norms(module, StagedGroupNorm)
         write_graph(module, graph, list(traced.values()), path, profile=profile, precision=identity["precision"])
         del module
         gc.collect()  # the tracer's records are cyclic, and hold the weights

@@ -33,12 +33,3 @@ class StagedGroupNorm(nn.Module):
         centred = x - by_channel(mean(x))
         scale = by_channel(torch.rsqrt(mean(centred * centred) + self.norm.eps))
         return centred * (scale * self.norm.weight[:, None, None]) + self.norm.bias[:, None, None]
-
-
-def stage_group_norms(module: nn.Module) -> None:
-    """Replace every GroupNorm inside a module, in place."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.GroupNorm):
-            setattr(module, name, StagedGroupNorm(child))
-        else:
-            stage_group_norms(child)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from zodi.export.group_norm import StagedGroupNorm, stage_group_norms
+from zodi.engines.group_norm import replace_group_norms
+from zodi.export.group_norm import StagedGroupNorm
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_it_is_a_group_norm(norm, shape):
 
 def test_all_inside_a_module_are_replaced():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ModuleDict({"a": nn.Sequential(nn.GroupNorm(2, 4))}))
-    stage_group_norms(net)
+    replace_group_norms(net, StagedGroupNorm)
     assert isinstance(net[1]["a"][0], StagedGroupNorm)
     assert not any(isinstance(child, nn.GroupNorm) for name, child in net.named_modules() if not name.endswith("norm"))
 
