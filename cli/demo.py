@@ -74,12 +74,12 @@ def command(output: Path, domain: str, seed: int, quick: bool, json_file: str | 
 
     from zodi.api import demo_page
     from zodi.engines.choice import choose_engine
-    from zodi.engines.diagnosis import cpu_has_bf16
+    from zodi.engines.devices import bf16_is_faster
     from zodi.files import write_atomic
 
     start = time.monotonic()
     plan = PLANS["quick" if quick else "full"]
-    steps = make_steps(output, domain, seed, plan, bundle=choose_engine("auto") != "torch", half=cpu_has_bf16())
+    steps = make_steps(output, domain, seed, plan, bundle=choose_engine("auto") != "torch", half=bf16_is_faster())
     seconds = 0.0
     for number, step in enumerate(steps, start=1):
         click.secho(f"[{number}/{len(steps)}] {step.title}", bold=True, err=True)
@@ -104,7 +104,7 @@ def make_steps(output: Path, domain: str, seed: int, plan: Plan, *, bundle: bool
     """The commands in order.
 
     bundle  whether the fastest engine here runs from files that must be made first
-    half    whether to train in bf16, which takes half of the time where the CPU computes in it
+    half    whether to train in bf16, which takes half of the time where the CPU has instructions for it
     """
     out = str(output)
     source, target, made = f"{out}/clear", f"{out}/{domain}", f"{out}/transferred"

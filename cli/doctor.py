@@ -28,8 +28,8 @@ def command(json_file: str | None) -> None:
 def _print(report: dict[str, Any]) -> None:
     click.echo(f"zodi {report['zodi']}, Python {report['python']}, {report['platform']}")
     cpu = report["cpu"]
-    able = ", ".join(name for name in ("avx2", "avx512", "bf16", "int8") if cpu[name]) or "no vector instructions known"
-    lacks = "" if cpu["bf16"] else "; no bf16: engines run in fp32 here"
+    able = ", ".join(name for name in ("avx2", "avx512", "int8") if cpu[name]) or "no vector instructions known"
+    lacks = "" if cpu["bf16"] else "; no engine executes bf16 here"
     click.echo(f"CPU: {cpu['name']}, {cpu['cores']} cores, {able}{lacks}")
     for gpu in report["gpus"]:
         click.echo(f"GPU: {gpu['name']}, {gpu['memory_gib']} GiB, compute capability {gpu['compute_capability']}")
@@ -38,6 +38,8 @@ def _print(report: dict[str, Any]) -> None:
     click.echo("\nEngines")
     for name, state in report["engines"].items():
         detail = ", ".join(state.get("providers") or state.get("devices") or [])
+        if "cpu_precisions" in state:
+            detail += f", on the CPU in {' and '.join(state['cpu_precisions'])}"
         if "builds_for" in state:
             detail = f"builds plans for compute capability {', '.join(state['builds_for'])}"
         click.echo(

@@ -1,6 +1,7 @@
 """Where engines run: devices by name, how many CPU threads they may use, and how much memory is free."""
 
 import os
+import timeit
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,31 @@ def cpu_threads(threads: int | None = None) -> int:
     if threads is not None:
         return threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def torch_has_bf16() -> bool:
+    """Whether PyTorch computes bf16 on this CPU by oneDNN, by instructions for it or emulated.
+
+    It is what PyTorch itself asks before it hands a convolution over; its own kernels for bf16 are slower than fp32.
+    """
+    import torch
+
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def bf16_is_faster() -> bool:
+    """Whether PyTorch convolves faster in bf16 than in fp32 on this CPU, by timing; emulated bf16 is slower."""
+    import torch
+
+    def seconds(dtype: torch.dtype) -> float:
+        net = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = torch.zeros(1, 64, 64, 128, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return min(timeit.repeat(lambda: net(images), number=1, repeat=20))
+
+    return torch_has_bf16() and seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
 
 
 def free_memory() -> float:

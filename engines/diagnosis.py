@@ -3,11 +3,15 @@
 import importlib
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from zodi import __version__
+from zodi import __version__, telemetry
+from zodi.engines.devices import torch_has_bf16
+from zodi.engines.openvino_model import cpu_precisions, open_core
 from zodi.engines.trt_product import capabilities
+from zodi.errors import EngineError
 
 PACKAGES = (
     "torch", "torchvision", "diffusers", "transformers", "accelerate", "onnx", "onnxscript",
@@ -27,17 +31,25 @@ def diagnose() -> dict[str, Any]:
     """A JSON object with the keys zodi, python, platform, packages, cpu, gpus, engines, conflicts, missing.
 
     packages   installed version or None, by distribution name
-    cpu        name, cores, and whether it has vector instructions for "avx2", "avx512", "bf16" and "int8"
+    cpu        name, cores, whether it has vector instructions for "avx2", "avx512" and "int8", and whether an engine
+               that is installed executes "bf16" on it
     gpus       name, memory in GiB and compute capability of each CUDA device
-    engines    by import name: version, and its execution providers or devices, or the error on importing it
+    engines    by import name: version, and its execution providers or devices, the precisions that it executes on the
+               CPU, or the error on importing it
     conflicts  installations that break each other, one line each; empty is good
     missing    what could be installed, one line each
     """
     packages = {name: _version(name) for name in PACKAGES}
     engines = {
         "torch": _torch(),
-        "onnxruntime": _probe("onnxruntime", lambda m: {"providers": m.get_available_providers()}),
-        "openvino": _probe("openvino", lambda m: {"devices": m.Core().available_devices}),
+        "onnxruntime": _probe(
+            "onnxruntime", lambda m: {"providers": m.get_available_providers(), "cpu_precisions": ["fp32"]}
+        ),
+        "openvino": _probe(
+            "openvino",
+            lambda m: {"devices": open_core().available_devices, "cpu_precisions": list(cpu_precisions())},
+            telemetry.import_openvino,
+        ),
         "tensorrt": _probe("tensorrt", lambda m: {}),
         "tensorrt_rtx": _probe("tensorrt_rtx", lambda m: {"builds_for": list(capabilities(m))}),
         "ray": _probe("ray", lambda m: {}),
@@ -65,11 +77,6 @@ def cpu_flags() -> set[str]:
     return set(line.lower().split())
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies in bfloat16: AVX-512 BF16, AMX, or ARM's extension."""
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
-
-
 def _cpu() -> dict[str, Any]:
     flags = cpu_flags()
     return {
@@ -77,9 +84,16 @@ def _cpu() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "avx2": "avx2" in flags,
         "avx512": "avx512f" in flags,
-        "bf16": cpu_has_bf16(),
+        "bf16": _has_bf16(),
         "int8": bool({"avx512_vnni", "avx_vnni", "amx_int8", "i8mm", "asimddp"} & flags),
     }
+
+
+def _has_bf16() -> bool:
+    try:
+        return torch_has_bf16() or "bf16" in cpu_precisions()
+    except EngineError:  # without OpenVINO
+        return False
 
 
 def _cpu_name() -> str:
@@ -108,14 +122,18 @@ def _gpus() -> list[dict[str, Any]]:
 def _torch() -> dict[str, Any]:
     return _probe(
         "torch",
-        lambda m: {"devices": ["cpu", *(f"cuda:{i}" for i in range(m.cuda.device_count()))], "cuda": m.version.cuda},
+        lambda m: {
+            "devices": ["cpu", *(f"cuda:{i}" for i in range(m.cuda.device_count()))],
+            "cuda": m.version.cuda,
+            "cpu_precisions": ["fp32", *(["bf16"] if torch_has_bf16() else [])],
+        },
     )
 
 
-def _probe(name: str, more: Any) -> dict[str, Any]:
+def _probe(name: str, more: Any, load: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Import a runtime for real: a package that is installed may still lack a library that it needs."""
     try:
-        module = importlib.import_module(name)
+        module = load() if load is not None else importlib.import_module(name)
         return {"version": getattr(module, "__version__", None), **more(module)}
     except Exception as error:  # a broken installation raises anything; the report is where it should be seen
         lines = str(error).splitlines() or [type(error).__name__]

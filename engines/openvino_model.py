@@ -5,8 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from zodi import telemetry
 from zodi.engines.devices import cpu_threads
-from zodi.engines.diagnosis import cpu_has_bf16
 from zodi.errors import EngineError, ModelError
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 the hint is for what is not quantised
@@ -20,8 +22,12 @@ def compile_graph(path: Path, precision: str, threads: int | None) -> Any:
 
 
 def compile_bf16_graph(path: Path) -> Any:
-    """An inference request for an ONNX file in bf16, which OpenVINO executes in nothing else where the CPU has bf16."""
-    return compile_graph(path, "bf16" if cpu_has_bf16() else "fp32", None)
+    """An inference request for an ONNX file in bf16, in what OpenVINO executes it in on this CPU.
+
+    That is bf16, by instructions or emulated, or else fp32, which rounds less. Raises as `read_model`.
+    """
+    precision = "bf16" if "bf16" in cpu_precisions() else "fp32"
+    return _compile(read_model(path), path, precision, None).create_infer_request()
 
 
 def read_model(path: Path) -> Any:
@@ -43,16 +49,9 @@ def compile_model(model: Any, path: Path, precision: str, threads: int | None) -
 
     Raises EngineError where another precision is executed, ModelError where the model cannot be compiled.
     """
-    properties = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "INFERENCE_NUM_THREADS": cpu_threads(threads),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    core = open_core()
-    try:
-        compiled = core.compile_model(model, "CPU", properties)
-    except RuntimeError as error:
-        raise _unreadable(path, error) from None
+    if precision == "bf16" and precision not in cpu_precisions():
+        raise EngineError(f"{path.stem}: OpenVINO does not execute bf16 on this CPU: use --precision fp32")
+    compiled = _compile(model, path, precision, threads)
     executed = executed_precisions(compiled)
     # fp32 means all of it; in bf16 and int8 single layers may stay exact
     if executed[precision] < executed.total() * (1.0 if precision == "fp32" else 0.5):
@@ -62,6 +61,27 @@ def compile_model(model: Any, path: Path, precision: str, threads: int | None) -
             f"{found}: this CPU has no {precision}, use --precision fp32"
         )
     return compiled.create_infer_request()
+
+
+@cache
+def cpu_precisions() -> tuple[str, ...]:
+    """Which of fp32 and bf16 OpenVINO executes on this CPU: found by asking for a convolution in each.
+
+    Flags of the processor do not tell: one without instructions for bf16 may still execute it, emulated. Raises
+    EngineError where openvino is missing.
+    """
+    opset = import_openvino().opset13
+    image = opset.parameter([1, 16, 16, 16], np.float32)
+    weights = opset.constant(np.ones((16, 16, 3, 3), np.float32))
+    model = import_openvino().Model([opset.convolution(image, weights, [1, 1], [0, 0], [0, 0], [1, 1])], [image])
+
+    def executes(precision: str) -> bool:
+        try:
+            return executed_precisions(_compile(model, Path("probe"), precision, 1))[precision] > 0
+        except ModelError:  # it takes the precision for one that it has, and then finds no kernel
+            return False
+
+    return tuple(precision for precision in ("fp32", "bf16") if executes(precision))
 
 
 def executed_precisions(compiled: Any) -> Counter[str]:
@@ -88,10 +108,21 @@ def open_core() -> Any:
 def import_openvino() -> Any:
     """The package; EngineError that says how to install it."""
     try:
-        import openvino
+        return telemetry.import_openvino()
     except ImportError as error:
         raise EngineError(f"openvino cannot be imported ({error}): pip install 'zodi[cpu]'") from None
-    return openvino
+
+
+def _compile(model: Any, path: Path, precision: str, threads: int | None) -> Any:
+    properties = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": cpu_threads(threads),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    try:
+        return open_core().compile_model(model, "CPU", properties)
+    except RuntimeError as error:
+        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: RuntimeError) -> ModelError:

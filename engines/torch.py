@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from zodi.engines.components import Components
-from zodi.engines.devices import find_device
-from zodi.engines.diagnosis import cpu_has_bf16
+from zodi.engines.devices import find_device, torch_has_bf16
 from zodi.engines.graphs import build_graphs
 from zodi.errors import EngineError
 from zodi.ports import check_inputs, check_outputs, graphs
@@ -58,8 +57,8 @@ def open_engine(
     where = find_device(device)
     if where.type == "cpu" and precision == "fp16":
         raise EngineError("fp16 on the CPU is slower than fp32 and rounds more: use --precision fp32 or bf16, or a GPU")
-    if where.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
-        raise EngineError("this CPU cannot compute in bf16 (it has neither avx512_bf16 nor AMX): use --precision fp32")
+    if where.type == "cpu" and precision == "bf16" and not torch_has_bf16():
+        raise EngineError("PyTorch does not compute in bf16 on this CPU, see `zodi doctor`: use --precision fp32")
     if threads is not None:
         torch.set_num_threads(threads)
     yield TorchEngine(components, precision, where)

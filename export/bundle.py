@@ -105,7 +105,7 @@ def export_bundle(
         del module
         gc.collect()  # the tracer's records are cyclic, and hold the weights
         check_structure(path, graph, profile, identity["precision"])
-        parity = _file_parity(path, graph, references, identity["precision"])
+        parity = file_parity(path, graph, references, identity["precision"])
         save_references(_parity_path(bundle, name), references)
         attach_identity(path, identity)
         bundle.graphs[name] = {"identity": identity, "parity": parity}
@@ -206,7 +206,7 @@ def _keep_current(bundle: Bundle, identities: dict[str, dict[str, Any]]) -> dict
     return reasons
 
 
-def _file_parity(path: Path, graph: Graph, references: list[Reference], precision: str) -> list[dict[str, Any]]:
+def file_parity(path: Path, graph: Graph, references: list[Reference], precision: str) -> list[dict[str, Any]]:
     """Run a file on the CPU, whatever machine it is for: half precision is rounded there as well, and slower."""
     if precision == "bf16":  # ONNX Runtime has no kernels for it on the CPU
         from zodi.engines.openvino import infer

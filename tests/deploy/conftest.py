@@ -1,5 +1,6 @@
 """A tiny segmenter, labelled images, its traced graph, and the file that the command makes of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from zodi.data import Dataset, open_dataset
 from zodi.deploying import labelled
 from zodi.export.acceptance import Reference, make_reference
 from zodi.export.segmenter import describe
-from zodi.export.segmenter_onnx import trace
+from zodi.export.segmenter_files import write_file
+from zodi.export.segmenter_onnx import add_head, trace
 from zodi.labels import CITYSCAPES_19
 from zodi.segmenter.checkpoint import Segmenter, SegmenterInfo, load_checkpoint, palette_of, save_checkpoint
 from zodi.segmenter.info import FileInfo
@@ -86,3 +88,10 @@ def exported(checkpoint, street_set, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("exported") / "onnx"
     export_segmenter(checkpoint, directory, SegmenterChoice(), dataset=street_set)
     return directory
+
+
+@pytest.fixture(scope="session")
+def openvino_file(traced, file, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("openvino")
+    add_head(traced, directory / "finished.onnx", file, "labels")
+    return write_file(directory / "finished.onnx", directory, replace(file, format="openvino"))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from zodi.engines.diagnosis import cpu_has_bf16
+from zodi.engines.openvino_model import cpu_precisions
 from zodi.engines.segmenters import OPENERS, DeployedSegmenter, open_segmenter
 from zodi.errors import DataError, EngineError, ModelError, SettingsError
 from zodi.export.segmenter_files import write_file
@@ -20,13 +20,6 @@ from zodi.segmenter.deployed import predict_sizes, predict_windows
 @pytest.fixture(scope="module")
 def images(reference):
     return np.stack(reference.samples.images)
-
-
-@pytest.fixture(scope="module")
-def openvino_file(traced, file, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("openvino")
-    add_head(traced, directory / "finished.onnx", file, "labels")
-    return write_file(directory / "finished.onnx", directory, replace(file, format="openvino"))
 
 
 def test_every_format_gives_the_same_ids(checkpoint, exported, openvino_file, images, reference):
@@ -169,11 +162,11 @@ def test_devices_that_a_format_does_not_have(exported, openvino_file):
         open_segmenter(exported / "model.onnx", device="abacus")
 
 
-@pytest.mark.skipif(cpu_has_bf16(), reason="this CPU computes in bf16")
+@pytest.mark.skipif("bf16" in cpu_precisions(), reason="OpenVINO executes bf16 on this CPU")
 def test_bf16_where_the_cpu_has_none(traced, file, tmp_path):
     add_head(traced, tmp_path / "finished.onnx", file, "labels")
     path = write_file(tmp_path / "finished.onnx", tmp_path, replace(file, format="openvino", precision="bf16"))
-    with pytest.raises(EngineError, match="asked for bf16, but OpenVINO executes"):
+    with pytest.raises(EngineError, match="OpenVINO does not execute bf16 on this CPU: use --precision fp32"):
         open_segmenter(path)
 
 

@@ -7,8 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from zodi.engines import ENGINES, open_engine
 from zodi.engines.components import load_components
-from zodi.engines.diagnosis import cpu_has_bf16
-from zodi.engines.torch import find_device
+from zodi.engines.devices import find_device, torch_has_bf16
 from zodi.errors import EngineError, ModelError
 from zodi.ports import graphs
 
@@ -75,7 +74,7 @@ def test_a_variant_is_taken_part_by_part(tiny_model, tmp_path):
 
 def test_bf16_runs_or_is_refused(tiny_model):
     components = load_components(str(tiny_model))
-    if not cpu_has_bf16():
+    if not torch_has_bf16():
         with (
             pytest.raises(EngineError, match="--precision fp32"),
             open_engine(components, "torch", precision="bf16", device="cpu"),

@@ -13,7 +13,7 @@ from zodi.engines.components import load_components
 from zodi.engines.graphs import build_graphs
 from zodi.engines.profile import Sizes, graph_profile, make_sizes
 from zodi.errors import ModelError, OutputError, SettingsError
-from zodi.export.bundle import check_engine, copy_bundle, export_bundle, trace_sizes
+from zodi.export.bundle import check_engine, copy_bundle, export_bundle, file_parity, trace_sizes
 from zodi.export.onnx_file import check_structure, write_graph
 from zodi.export.parity import check_sizes, load_references, make_references, measure_parity, sample_inputs
 from zodi.export.precision import precision_floor, spread_error
@@ -107,8 +107,6 @@ def test_a_copy_shares_no_file_that_a_new_export_would_change(components, tiny_b
 @pytest.mark.parametrize("graph", ["text_encoder", "control_hint"])
 def test_half_precision(components, tmp_path, graph, precision):
     """Half is in the weights, float32 at the ports; the error is that of the precision, not more, not less."""
-    from zodi.export.bundle import _file_parity
-
     port_table, module = graphs(components.info.dims)[graph], build_graphs(components)[graph]
     sizes = make_sizes((32, 64), (1, 2, 4), static=True, dims=components.info.dims)
     profile = graph_profile(port_table, sizes, components.info.dims)
@@ -119,7 +117,7 @@ def test_half_precision(components, tmp_path, graph, precision):
     check_structure(path, port_table, profile, precision)
     with pytest.raises(ModelError, match="weights are not fp32"):
         check_structure(path, port_table, profile, "fp32")
-    rows = _file_parity(path, port_table, references, precision)
+    rows = file_parity(path, port_table, references, precision)
     assert all(row["floor"] > 1e-4 and row["error"] > 0.1 * row["floor"] for row in rows)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from town_model.optimizer import make_optimizers
 from town_model.settings import Settings
-from zodi.engines.diagnosis import cpu_has_bf16
+from zodi.engines.devices import bf16_is_faster
 from zodi.transfer.signals import StopRequest
 
 EMA_DECAY = 0.999
@@ -175,7 +175,7 @@ def train(
 
 def half_precision(device: torch.device) -> torch.autocast:
     """Autocast to bfloat16 where the device computes in it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or cpu_has_bf16())
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or bf16_is_faster())
 
 
 def schedule(step: int, steps: int) -> float:

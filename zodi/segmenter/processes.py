@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from zodi.engines.diagnosis import cpu_has_bf16
+from zodi.engines.devices import torch_has_bf16
 from zodi.errors import EngineError, SettingsError
 from zodi.segmenter.settings import TrainSettings
 
@@ -51,6 +51,6 @@ def make_accelerator(
         raise EngineError(f"this process already trains on {where}, not on {device}: start a new one")
     if where == "cpu" and settings.precision == "fp16":
         raise EngineError("fp16 training needs a GPU: use --precision fp32 or bf16")
-    if where == "cpu" and settings.precision == "bf16" and not cpu_has_bf16():
-        raise EngineError("this CPU cannot compute in bf16 (it has neither avx512_bf16 nor AMX): use --precision fp32")
+    if where == "cpu" and settings.precision == "bf16" and not torch_has_bf16():
+        raise EngineError("PyTorch does not compute in bf16 on this CPU, see `zodi doctor`: use --precision fp32")
     return accelerator

@@ -64,9 +64,7 @@ def connect(address: str, device: str, engines: int | None) -> Iterator[Cluster]
     """
     if device not in ("auto", "cpu", "cuda"):
         raise SettingsError(f"--device is {device!r}, with --ray allowed are auto, cpu and cuda: Ray numbers the GPUs")
-    # Ray tells its makers what it is used for unless told not to, and empties CUDA_VISIBLE_DEVICES with a warning
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it empties CUDA_VISIBLE_DEVICES and warns
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes back as an exception
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_MILLISECONDS)
     local = {"object_store_memory": STORE_BYTES, "include_dashboard": False} if address == LOCAL else {}
