@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from zodi.cli.options import json_option, model_options, write_json
+from zodi.cli.options import images_options, json_option, model_options, write_json
 
 
 @click.command("export-engines")
 @model_options
+@images_options
 @click.option(
     "--engine",
     default="auto",
@@ -22,14 +23,14 @@ from zodi.cli.options import json_option, model_options, write_json
 @click.option(
     "--image-size",
     metavar="PIXELS|HxW",
-    help="Short side of images twice as wide, or both sides. [default: the model's short side]",
+    help="Short side of images twice as wide, or of those of --root; or both sides. [default: the model's short side]",
 )
 @click.option("--batch", default="1:4:4", show_default=True, metavar="N|MIN:OPT:MAX", help="Images per batch.")
 @click.option(
     "--static/--dynamic",
-    default=True,
-    show_default=True,
-    help="For images of one size, or of any size up to twice the longer side.",
+    default=None,
+    help="For images of one size, or of any size up to twice the longer side. [default: static; with --root, what "
+    "its images need]",
 )
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="DIR", help="Where to. [default: the user's cache]")
 @click.option(
@@ -59,12 +60,16 @@ def command(
     controlnet: str | None,
     variant: str | None,
     revision: str | None,
+    dataset: str | None,
+    root: Path | None,
+    split: str | None,
+    condition: str | None,
     engine: str,
     precision: str,
     device: str,
     image_size: str | None,
     batch: str,
-    static: bool,
+    static: bool | None,
     bundle: Path | None,
     from_onnx: Path | None,
     capabilities: tuple[str, ...],
@@ -74,19 +79,32 @@ def command(
 ) -> None:
     """Write a model's five graphs as ONNX files, check each against PyTorch, and try them on the engine.
 
-    For trt, TensorRT plans are built from them, for the GPU that is here or for those that are named. What is there and
-    current is left alone, so a broken export goes on where it stopped.
+    For trt, TensorRT plans are built from them, for the GPU that is here or for those that are named. With --root the
+    files take the images of that data set, at the sizes that a transfer gives them. What is there and current is left
+    alone, so an interrupted export resumes where it stopped.
     """
+    if root is None and (dataset, split, condition) != (None, None, None):
+        raise click.UsageError("--dataset, --split and --condition say which images of --root: give that too")
+    if from_onnx is not None and (root, image_size, static) != (None, None, None):
+        raise click.UsageError(
+            "--from-onnx takes files as they are: leave out --root, --image-size, --static, --dynamic"
+        )
     from zodi import api
     from zodi.cli.progress import progress
     from zodi.engines.profile import parse_batch, parse_image_size
 
+    images = None
+    if root is not None:
+        from zodi.data.sizes import count_sizes
+
+        opened = api.open_dataset(dataset, root, split=split, condition=condition, need_labels=False)
+        images = count_sizes(opened.samples)
     with ExitStack() as stack:
         update = stack.enter_context(progress("plans")) if engine == "trt" else lambda done, total, note: None
         made = api.export_engines(
             api.ModelChoice(model, controlnet, variant, revision),
             api.EngineChoice(engine, precision, device, bundle),
-            sizes=api.ExportChoice(parse_image_size(image_size), parse_batch(batch), static),
+            sizes=api.ExportChoice(parse_image_size(image_size), parse_batch(batch), static, images),
             from_onnx=from_onnx,
             plans=api.PlanChoice(capabilities, workspace_mib, optimization_level),
             notify=lambda message: click.echo(message, err=json_file == "-"),

@@ -44,8 +44,8 @@ class Shard(click.ParamType[tuple[int, int]]):
         return int(match[1]), int(match[2])
 
 
-def dataset_options(command: Command) -> Command:
-    """`--dataset --root --split --condition --labels --label-set`, the same everywhere."""
+def images_options(command: Command) -> Command:
+    """`--dataset --root --split --condition`: which images."""
     options = [
         click.option("--dataset", type=click.Choice(DATASETS), help="Layout. [default: what DIR/dataset.json says]"),
         click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Where the data set is."),
@@ -53,10 +53,17 @@ def dataset_options(command: Command) -> Command:
         click.option(
             "--condition", metavar="NAME", help="ACDC condition: fog, night, rain, snow or all. [default: all]"
         ),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def dataset_options(command: Command) -> Command:
+    """`images_options` with `--labels --label-set`: labelled images, the same everywhere."""
+    options = [
         click.option("--labels", type=click.Choice(LABEL_KINDS), help="What the label files hold."),
         click.option("--label-set", metavar="NAME|FILE.toml", help="The classes: cityscapes, camvid, or your own."),
     ]
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+    return images_options(functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command))
 
 
 def source_options(command: Command) -> Command:

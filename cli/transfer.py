@@ -151,7 +151,8 @@ def command(context: click.Context, /, **options: Any) -> None:  # fmt: skip
         if options["ray"] is not None:
             raise click.UsageError("--dry-run measures the engine of this machine: leave out --ray")
         api.check_output(options["output"], dataset)
-        estimate = api.estimate_transfer(dataset, domains, shard=options["shard"], judge=options["judge"], **chosen)
+        limits = {name: options[name] for name in ("shard", "judge", "max_failures")}
+        estimate = api.estimate_transfer(dataset, domains, **limits, **chosen)
         _print_estimate(estimate, options["json_file"])
         return
     _run(dataset, domains, chosen, options)

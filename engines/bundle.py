@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zodi import __version__
-from zodi.engines.profile import Profile, Range, Sizes, graph_profile, read_range
+from zodi.engines.profile import Profile, Sizes, check_profile, graph_profile, read_range
 from zodi.errors import ModelError
 from zodi.files import write_atomic
 from zodi.model import ModelInfo
@@ -66,18 +66,20 @@ class Bundle:
     @property
     def rebuild(self) -> str:
         """The command that makes this bundle again."""
-        return self.rebuild_for(self.sizes.batch, f"{self.sizes.height[1]}x{self.sizes.width[1]}")
+        return self.rebuild_with(*self.sizes.options)
 
-    def rebuild_for(self, batch: Range, image_size: str) -> str:
-        """The command that makes this bundle again for another range of batches or size of images."""
-        info, kind = self.info, "--static" if self.sizes.static else "--dynamic"
-        return (
-            export_command(
-                info.name, None if info.controlnet == "controlnet" else info.controlnet, info.variant, info.revision
-            )
-            + f" --precision {self.precision} --image-size {image_size} --batch {':'.join(map(str, batch))} {kind}"
-            + f" --bundle {shlex.quote(str(self.directory))}"
+    def rebuild_with(self, *options: str) -> str:
+        """The command that exports the model to this place again, for what the options say."""
+        info = self.info
+        controlnet = None if info.controlnet == "controlnet" else info.controlnet
+        command = export_command(info.name, controlnet, info.variant, info.revision)
+        return " ".join(
+            [command, "--precision", self.precision, *options, "--bundle", shlex.quote(str(self.directory))]
         )
+
+    def check_sizes(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+        """Raise SizeError where a call is outside what the graph was exported for; sizes by the graph's symbols."""
+        check_profile(graph, self.profile(graph.name), sizes, factor=self.info.dims.vae_factor, rebuild=self.rebuild)
 
     @property
     def rebuild_plans(self) -> str:

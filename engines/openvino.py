@@ -10,7 +10,6 @@ from torch import Tensor
 from zodi.engines.bundle import Bundle
 from zodi.engines.devices import find_device
 from zodi.engines.openvino_model import compile_graph
-from zodi.engines.profile import check_profile
 from zodi.errors import EngineError
 from zodi.ports import Graph, check_inputs, check_outputs, graphs
 
@@ -28,7 +27,6 @@ class OpenVinoEngine:
         self.device = torch.device("cpu")
         self._bundle = bundle
         self._table = graphs(bundle.info.dims)
-        self._profiles = {name: bundle.profile(name) for name in self._table}
         # the smallest graph with convolutions first: a precision that is not there shows before the large ones load
         order = sorted(self._table, key=lambda name: name != "control_hint")
         self._requests = {
@@ -39,7 +37,7 @@ class OpenVinoEngine:
         """Run a graph; `inputs` and the result are CPU tensors by port name."""
         table, request = self._table[graph], self._requests[graph]
         sizes = check_inputs(table, inputs)
-        check_profile(table, self._profiles[graph], sizes, self._bundle.rebuild)
+        self._bundle.check_sizes(table, sizes)
         outputs = infer(request, inputs, table)
         check_outputs(table, outputs, sizes)
         return outputs

@@ -11,7 +11,6 @@ from torch import Tensor
 from zodi.engines.bundle import Bundle
 from zodi.engines.devices import find_device
 from zodi.engines.ort_session import open_session
-from zodi.engines.profile import check_profile
 from zodi.errors import EngineError
 from zodi.ports import check_inputs, check_outputs, graphs
 
@@ -29,13 +28,12 @@ class OrtEngine:
         self.device = device
         self._bundle = bundle
         self._table = graphs(bundle.info.dims)
-        self._profiles = {name: bundle.profile(name) for name in self._table}
         self._graphs: dict[str, RunGraph] = {}
         for name in self._table:
             if device.type == "cuda":
                 from zodi.engines.ort_cuda import bind_graph
 
-                self._graphs[name] = bind_graph(bundle.path(name), device, self._profiles[name], self._table[name])
+                self._graphs[name] = bind_graph(bundle.path(name), device, bundle.profile(name), self._table[name])
             else:
                 self._graphs[name] = partial(run_on_cpu, open_session(bundle.path(name), threads=threads, fused=True))
 
@@ -43,7 +41,7 @@ class OrtEngine:
         """Run a graph; `inputs` and the result are tensors on `device` by port name."""
         table = self._table[graph]
         sizes = check_inputs(table, inputs)
-        check_profile(table, self._profiles[graph], sizes, self._bundle.rebuild)
+        self._bundle.check_sizes(table, sizes)
         shapes = {port.name: port.shape(sizes) for port in table.outputs}
         outputs = self._graphs[graph](inputs, shapes)
         check_outputs(table, outputs, sizes)

@@ -25,6 +25,19 @@ class Sizes:
         """Whether all images have one size; the batch may still differ."""
         return all(low == high for low, _, high in (self.height, self.width))
 
+    @property
+    def options(self) -> tuple[str, str, str]:
+        """The options of `zodi export-engines` that ask for these: the usual image, the batches, and what may vary."""
+        return (
+            f"--image-size {size_text((self.height[1], self.width[1]))}",
+            f"--batch {':'.join(map(str, self.batch))}",
+            "--static" if self.static else "--dynamic",
+        )
+
+    def take(self, size: tuple[int, int]) -> bool:
+        """Whether an image of (height, width) in pixels is within the range."""
+        return all(low <= side <= high for side, (low, _, high) in zip(size, (self.height, self.width), strict=True))
+
     def to_json(self) -> dict[str, list[int]]:
         """A JSON object that `from_json` reads."""
         return {"batch": list(self.batch), "height": list(self.height), "width": list(self.width)}
@@ -89,15 +102,33 @@ def graph_profile(graph: Graph, sizes: Sizes, dims: ModelDims) -> Profile:
     return {symbol: values for symbol, values in known.items() if symbol in used}
 
 
-def check_profile(graph: Graph, profile: Profile, sizes: Mapping[str, int], rebuild: str) -> None:
-    """Raise SizeError where a size is outside what the graph was made for; `rebuild` is the command that helps."""
-    for symbol, (low, _, high) in profile.items():
-        if not low <= sizes[symbol] <= high:
-            allowed = f"{low}" if low == high else f"{low} to {high}"
-            raise SizeError(
-                f"{graph.name}: {symbol} is {sizes[symbol]}, the bundle is made for {allowed}: "
-                f"export it for that, as it was made with {rebuild}"
-            )
+def check_profile(graph: Graph, profile: Profile, sizes: Mapping[str, int], *, factor: int, rebuild: str) -> None:
+    """Raise SizeError where a size is outside what the graph was made for.
+
+    factor   pixels per latent, for the message
+    rebuild  the command that helps
+    """
+    wrong = next((symbol for symbol, (low, _, high) in profile.items() if not low <= sizes[symbol] <= high), None)
+    if wrong is None:
+        return
+    if wrong == "batch":
+        given, least, most = (str(n) for n in (sizes[wrong], profile[wrong][0], profile[wrong][2]))
+    else:
+        wrong = "image size"
+        ends = ((profile["height"][end], profile["width"][end]) for end in (0, 2))
+        given, least, most = (
+            size_text((factor * h, factor * w)) for h, w in ((sizes["height"], sizes["width"]), *ends)
+        )
+    allowed = least if least == most else f"{least} to {most}"
+    raise SizeError(
+        f"{graph.name}: {wrong} is {given}, the bundle is made for {allowed}: "
+        f"export it for that, as it was made with {rebuild}"
+    )
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """(512, 1024) -> "512x1024"."""
+    return f"{size[0]}x{size[1]}"
 
 
 def read_range(values: Any) -> Range:

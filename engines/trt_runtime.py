@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from zodi.engines.bundle import Bundle
-from zodi.engines.profile import check_profile
 from zodi.engines.trt_product import open_log, require, runtime_settings
 from zodi.ports import check_inputs, check_outputs, graphs
 
@@ -37,7 +36,7 @@ class TrtEngine:
         """Run a graph; `inputs` and the result are tensors on `device` by port name."""
         table = self._table[graph]
         sizes = check_inputs(table, inputs)
-        check_profile(table, self._bundle.profile(graph), sizes, self._bundle.rebuild)
+        self._bundle.check_sizes(table, sizes)
         buffers, launch = self._at_sizes(graph, **sizes)
         caller = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(caller)

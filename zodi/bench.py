@@ -18,6 +18,7 @@ from zodi.bench_worker import PEER, Work, serve
 from zodi.engines import installed_engines
 from zodi.engines.devices import cpu_threads, find_device, free_memory
 from zodi.engines.diagnosis import describe_machine
+from zodi.engines.profile import make_sizes
 from zodi.errors import EngineError, ModelError, SettingsError, ZodiError
 from zodi.opening import EngineChoice, ModelChoice, Notify, check_run, find_bundle, load_model
 
@@ -74,6 +75,7 @@ def bench_transfer(
     )  # fmt: skip
     info = components.info
     size = choice.size or (info.image_size, 2 * info.image_size)
+    make_sizes(size, (choice.batch,) * 3, static=True, dims=info.dims)  # raises where the model cannot take them
     work = Work(model, engine, "torch", size, choice.batch, choice.steps, choice.strength, cpu_threads(engine.threads))
     works = [replace(work, engine=replace(engine, precision="fp32", bundle=None))]
     names = list(choice.engines) or installed_engines()

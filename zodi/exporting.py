@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zodi.bundle_sizes import Images, sizes_for_images
 from zodi.engines import file_precision, installed_engines
 from zodi.engines.bundle import Bundle, default_directory, file_problems, open_bundle, read_bundle
 from zodi.engines.choice import choose_engine
@@ -24,18 +25,26 @@ class ExportChoice:
     """The sizes that a bundle is made for: height and width in pixels, images per batch (min, opt, max).
 
     size    (height, width), or the short side, or None for the model's image size; then images are twice as wide
-    static  only images of that size
+    static  only images of that size; None: yes, with `images` where all of them become one size
+    images  how many images of a data set have which (height, width): the bundle takes them all
     """
 
     size: tuple[int, int] | int | None = None
     batch: Range = (1, USUAL_BATCH, USUAL_BATCH)
-    static: bool = True
+    static: bool | None = None
+    images: Images | None = None
 
     def sizes(self, info: ModelInfo) -> Sizes:
         """The sizes for a model; SettingsError where it cannot take them."""
+        if self.images is not None:
+            if isinstance(self.size, tuple):
+                raise SettingsError(
+                    "--image-size HxW contradicts --root, which gives the sizes: give the short side alone"
+                )
+            return sizes_for_images(self.images, info, self.size, self.batch, static=self.static)
         size = self.size or info.image_size
         both = (size, USUAL_ASPECT * size) if isinstance(size, int) else size
-        return make_sizes(both, self.batch, static=self.static, dims=info.dims)
+        return make_sizes(both, self.batch, static=self.static is not False, dims=info.dims)
 
 
 def export_engines(

@@ -108,11 +108,13 @@ def find_model(
     *,
     batch: int = 1,
     image_size: int | None = None,
+    data: str = "",
     notify: Notify = lambda message: None,
 ) -> FoundModel:
     """The model's weights, or its verified bundle.
 
     batch, image_size  what the run needs, checked against the bundle before anything is written
+    data               options that name the images, for the command that makes a missing bundle
     notify             told what was chosen or made without being asked for
     """
     name = choose_engine(engine.device, engine.precision) if engine.engine == AUTO else engine.engine
@@ -123,7 +125,7 @@ def find_model(
     components = load_model(model) if model.model is not None or engine.bundle is None else None
     source: Components | Bundle | None = components
     if name != "torch":
-        source = find_bundle(model, engine, name, components, notify, batch=batch, image_size=image_size)
+        source = find_bundle(model, engine, name, components, notify, batch=batch, image_size=image_size, data=data)
     if engine.engine == AUTO:
         name = name if source is not None else "torch"
         notify(f"engine: {name}, the fastest exact one " + ("here" if source is not None else "without a bundle"))
@@ -143,6 +145,7 @@ def find_bundle(
     *,
     batch: int = 1,
     image_size: int | None = None,
+    data: str = "",
 ) -> Bundle | None:
     """The verified bundle of the model; made on the spot for the model that ships with zodi.
 
@@ -164,6 +167,7 @@ def find_bundle(
     command += f" --engine {name}" if name == "trt" else ""
     command += f" --precision {precision}" if precision != "fp32" else ""
     command += f" --image-size {image_size}" if image_size else ""
+    command += f" {data}" if data else ""
     command += f" --batch 1:{batch}:{batch}" if batch > USUAL_BATCH else ""
     command += f" --bundle {shlex.quote(str(engine.bundle))}" if engine.bundle else ""
     if engine.engine == AUTO:
@@ -190,17 +194,19 @@ def build_bundled(components: Components, directory: Path, precision: str) -> Bu
 def check_run(bundle: Bundle, batch: int, image_size: int | None) -> None:
     """Raise SettingsError where the bundle is not made for the run's batch or image size."""
     low, _, high = bundle.sizes.batch
-    shape = f"{bundle.sizes.height[1]}x{bundle.sizes.width[1]}"
+    shape, of_batch, kind = bundle.sizes.options
     if not low <= batch <= high:
+        again = bundle.rebuild_with(shape, f"--batch {min(low, batch)}:{batch}:{batch}", kind)
         raise SettingsError(
             f"{bundle.directory}: is made for batches of {low} to {high}, the run's is {batch}: "
-            f"use --batch {high}, or export again: {bundle.rebuild_for((min(low, batch), batch, batch), shape)}"
+            f"use --batch {high}, or export again: {again}"
         )
     side, short = image_size or bundle.info.image_size, min(bundle.sizes.height[1], bundle.sizes.width[1])
     if bundle.sizes.static and side != short:
+        again = bundle.rebuild_with(f"--image-size {side}", of_batch, kind)
         raise SettingsError(
-            f"{bundle.directory}: is made for images of {shape}, the run's short side is {side}: "
-            f"use --image-size {short}, or export again: {bundle.rebuild_for(bundle.sizes.batch, str(side))}"
+            f"{bundle.directory}: is made for images of {shape.split()[1]}, the run's short side is {side}: "
+            f"use --image-size {short}, or export again: {again}"
         )
 
 

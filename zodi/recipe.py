@@ -1,7 +1,7 @@
 """What decides the results of a transfer besides its images, and how any process opens it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from zodi.bundle_sizes import check_images, dataset_options
+from zodi.data import Dataset, Sample
+from zodi.data.sizes import count_sizes
 from zodi.domains import Domain
-from zodi.engines.bundle import difference
+from zodi.engines.bundle import Bundle, difference
 from zodi.errors import ModelError
 from zodi.labels import LabelSet
 from zodi.opening import EngineChoice, FoundModel, ModelChoice, Notify, find_model, open_found
@@ -32,11 +35,23 @@ class Recipe:
     label_set: LabelSet
     judge: Path | None = None
 
-    def find(self, notify: Notify) -> FoundModel:
-        """The model's weights or bundle."""
+    def find(self, notify: Notify, data: str = "") -> FoundModel:
+        """The model's weights or bundle; `data`: options that name the images, for messages."""
         return find_model(
-            self.model, self.engine, batch=self.settings.batch, image_size=self.settings.image_size, notify=notify
-        )
+            self.model, self.engine,
+            batch=self.settings.batch, image_size=self.settings.image_size, data=data, notify=notify,
+        )  # fmt: skip
+
+    def find_for(self, dataset: Dataset, samples: Sequence[Sample], *, allowed: int, notify: Notify) -> FoundModel:
+        """As `find`, for images whose sizes are compared with those of a bundle; see `check_images`."""
+        data = dataset_options(dataset)
+        found = self.find(notify, data)
+        if isinstance(found.source, Bundle):
+            check_images(
+                found.source, count_sizes(samples), self.settings.image_size,
+                allowed=allowed, data=data, notify=notify,
+            )  # fmt: skip
+        return found
 
     def open_judge(self, device: torch.device) -> Any:
         """The judge, or None."""
@@ -67,12 +82,13 @@ def open_recipe(
     recipe: Recipe,
     output: Path,
     *,
+    found: FoundModel | None = None,
     log: Callable[..., None] = lambda event, **fields: None,
     notify: Notify = lambda message: None,
 ) -> Iterator[OpenRecipe]:
-    """Open the engine and the judge, and encode the prompts."""
+    """Open the engine and the judge, and encode the prompts; `found`: see `Recipe.find_for`."""
     with ExitStack() as stack:
-        found = recipe.find(notify)
+        found = found or recipe.find(notify)
         opened = stack.enter_context(open_found(found, recipe.engine))
         judge = recipe.open_judge(opened.device)
         described = recipe.describe(found, opened.precision, opened.device.type, judge)

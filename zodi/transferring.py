@@ -14,7 +14,7 @@ import torch
 from zodi.data import Dataset, Sample
 from zodi.domains import Domain
 from zodi.errors import DataError, EngineError, SettingsError, ZodiError
-from zodi.opening import EngineChoice, ModelChoice, Notify
+from zodi.opening import EngineChoice, FoundModel, ModelChoice, Notify
 from zodi.recipe import Recipe, absolute, open_recipe, open_same
 from zodi.transfer.batches import repaint
 from zodi.transfer.card import write_card
@@ -111,13 +111,15 @@ def run_transfer(
     if judge is None and (settings.min_layout is not None or settings.mask_disagreement):
         raise SettingsError("--min-layout and --mask-disagreement need a judge: give a segmenter with --judge")
     check_output(output, dataset)
+    allowed = max_failures // len(domains)  # images, of which each is a result in every domain
+    find = functools.partial(Recipe.find_for, dataset=dataset, samples=mine, allowed=allowed, notify=notify)
     start = time.perf_counter()
     with ExitStack() as stack:
         write_event = stack.enter_context(open_log(log))
         if ray is None:
-            prepared = _prepare_here(recipe, dataset, output, workers or 2, write_event, notify)
+            prepared = _prepare_here(recipe, dataset, output, workers or 2, write_event, notify, find)
         else:
-            prepared = _prepare_on_ray(recipe, dataset, output, ray, workers, write_event, notify)
+            prepared = _prepare_on_ray(recipe, dataset, output, ray, workers, write_event, find)
         described, work = stack.enter_context(prepared)
         hashes = {name: settings_hash(table) for name, table in described.items()}
         manifest = stack.enter_context(Manifest(output / manifest_name(shard)))
@@ -160,6 +162,7 @@ def estimate_transfer(
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
     judge: Path | None = None,
+    max_failures: int = 100,
     notify: Notify = lambda message: None,
 ) -> TransferEstimate:
     """What `run_transfer` would need: transfers one batch, twice (the first warms up), and keeps nothing.
@@ -178,7 +181,11 @@ def estimate_transfer(
     samples = _share(_select(dataset, domains, limit), shard)
     if not samples:
         raise SettingsError(f"shard {shard}: has none of the images: nothing to estimate")
-    with tempfile.TemporaryDirectory() as scratch, open_recipe(recipe, Path(scratch), notify=notify) as opened:
+    found = recipe.find_for(dataset, samples, allowed=max_failures // len(recipe.domains), notify=notify)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open_recipe(recipe, Path(scratch), found=found, notify=notify) as opened,
+    ):
         transfer, jobs, output = opened.transfer, opened.jobs, opened.transfer.output
         batch: list[Item] = []
         for sample in samples[: settings.batch]:
@@ -205,14 +212,15 @@ def estimate_transfer(
     )
 
 
+Find = Callable[[Recipe], FoundModel]
 Prepared = tuple[dict[str, dict[str, Any]], Callable[..., Progress]]  # settings by domain, and what runs them
 
 
 @contextmanager
 def _prepare_here(
-    recipe: Recipe, dataset: Dataset, output: Path, workers: int, log: Callable[..., None], notify: Notify
+    recipe: Recipe, dataset: Dataset, output: Path, workers: int, log: Callable[..., None], notify: Notify, find: Find
 ) -> Iterator[Prepared]:
-    with open_recipe(recipe, output, log=log, notify=notify) as opened:
+    with open_recipe(recipe, output, found=find(recipe), log=log, notify=notify) as opened:
         work = functools.partial(transfer_dataset, opened.transfer, dataset, jobs=opened.jobs, workers=workers)
         yield opened.described, work
 
@@ -225,7 +233,7 @@ def _prepare_on_ray(
     address: str,
     workers: int | None,
     log: Callable[..., None],
-    notify: Notify,
+    find: Find,
 ) -> Iterator[Prepared]:
     try:
         from zodi.transfer.ray import connect, transfer_on_ray
@@ -237,7 +245,7 @@ def _prepare_on_ray(
     with connect(address, recipe.engine.device, workers) as cluster:
         threads = recipe.engine.threads or cluster.threads
         recipe = replace(recipe, engine=replace(recipe.engine, device=cluster.device, threads=threads))
-        found = recipe.find(notify)  # the engines are opened where there may be GPUs; here it is only looked at
+        found = find(recipe)  # the engines are opened where there may be GPUs; here it is only looked at
         recipe = replace(recipe, engine=replace(recipe.engine, engine=found.engine))
         judge = recipe.open_judge(torch.device("cpu"))
         described = recipe.describe(found, recipe.engine.precision, cluster.device, judge)

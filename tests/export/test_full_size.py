@@ -27,7 +27,7 @@ def zodi(*arguments: object) -> None:
 def test_export_and_engines_at_full_size(model: Path, tmp_path: Path):
     bundle = tmp_path / "bundle"
     zodi(
-        "export-engines", "--model", model, "--engine", "onnx", "--image-size", "256x512", "--batch", "1",
+        "export-engines", "--model", model, "--engine", "onnx", "--image-size", "256x512", "--batch", "1:2:2",
         "--bundle", bundle,
     )  # fmt: skip
     peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

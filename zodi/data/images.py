@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +53,18 @@ def decode(path: Path) -> tuple[Image.Image, str]:
     ) as error:  # a decoder raises whatever a broken file leads it to: OSError, SyntaxError, KeyError ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be decoded ({reason}): copy or export it again") from None
+
+
+class Header(NamedTuple):
+    """What a file says of itself: (height, width) of the picture."""
+
+    size: tuple[int, int]
+
+
+def read_header(path: Path) -> Header:
+    """The size of a picture, without decoding it. Raises DataError where it is no image."""
+    try:
+        with Image.open(path) as image:
+            return Header((image.height, image.width))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}): copy or export it again") from None
