@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,26 +66,24 @@ def test_sizes_are_counted_from_headers(street, tmp_path):
     assert sum(count_sizes([Sample(path.stem, path, None) for path in paths]).values()) == len(paths) - 2
 
 
-def test_export_for_a_data_set_and_transfer_of_it(cli, tiny_model, street, tmp_path):
+def test_export_for_a_data_set_and_transfer_of_it(cli, tiny_model, tiny_bundle, street, tmp_path):
     """The command that the refusal prints makes a bundle that takes the images."""
-    resize(street, (90, 130), "a/0", "a/1", "a/2")
-    bundle = tmp_path / "bundle"
-    export = ("export-engines", "--model", tiny_model, "--engine", "onnx", "--batch", "1:2:2", "--bundle", bundle)
-    assert cli(*export, "--image-size", "32x64").status == 0
+    resize(street, (40, 180), "a/0", "a/1", "a/2")
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     run = ("transfer", "--root", street, "--engine", "ort", "--bundle", bundle, *QUICK, "-o", tmp_path / "out")
     for more in ((), ("--dry-run",)):
         refused = cli(*run, *more)
         assert refused.status == 1 and not (tmp_path / "out").exists()
-        assert "takes images of 32x64 (height x width), but 3 of 3 do not fit" in refused.stderr
-        assert "3 of 90x130, transferred at 32x48" in refused.stderr
+        assert "takes images of 16x16 to 128x128 (height x width), but 3 of 3 do not fit" in refused.stderr
+        assert "3 of 40x180, transferred at 32x144" in refused.stderr
     (command,) = re.findall(r"zodi (export-engines .*)", refused.stderr)
     again = cli(*shlex.split(command), "--engine", "onnx", "--json", tmp_path / "bundle.json")
     assert again.status == 0, again.stderr
     sizes = json.loads((tmp_path / "bundle.json").read_text())["sizes"]
-    assert sizes == {"batch": [1, 2, 2], "height": [32, 32, 32], "width": [48, 48, 48]}
+    assert sizes == {"batch": [1, 2, 4], "height": [32, 32, 32], "width": [144, 144, 144]}
     done = cli(*run)
     assert done.status == 0, done.stderr
-    assert Image.open(tmp_path / "out/night/a/0.png").size == (48, 32)
+    assert Image.open(tmp_path / "out/night/a/0.png").size == (144, 32)
 
 
 def test_a_missing_bundle_is_made_for_the_images_too(cli, tiny_model, street, tmp_path, monkeypatch):
