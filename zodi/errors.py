@@ -7,6 +7,7 @@
     ├── ModelError            a model, checkpoint or bundle is missing, foreign or unsupported
     ├── EngineError           a runtime, provider, precision or device is not available
     └── OutputError           the output cannot be written, is locked, or holds other results
+        └── FileNameError     the output cannot hold a file of that name
 
 Anything else that is raised is a defect of zodi and keeps its traceback.
 """
@@ -38,3 +39,7 @@ class EngineError(ZodiError):
 
 class OutputError(ZodiError):
     """The output cannot be written, is locked, or holds other results."""
+
+
+class FileNameError(OutputError):
+    """The output cannot hold a file of that name."""

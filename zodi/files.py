@@ -1,23 +1,32 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import errno
+import hashlib
 import os
 from pathlib import Path
 
-from zodi.errors import OutputError
+from zodi.errors import FileNameError, OutputError
+
+# what a file system says of a name that it cannot hold, or that a file or folder stands in the way of
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Write a file so that every reader, also after a crash, sees either the old content or all of the new.
 
-    The temporary file is `path` with `.tmp` added; a leftover one is overwritten. Folders are made as needed.
-    Without `sync` this holds for a killed process but not for a power cut, and costs no wait for the disk.
+    The temporary file is `path` with `.tmp` added, or a hash with `.tmp` where that is too long; a leftover one is
+    overwritten. Folders are made as needed. Without `sync` this holds for a killed process but not for a power cut, and
+    costs no wait for the disk.
 
-    Raises OutputError where the file cannot be written (no permission, no space); no partial file is left then.
+    Raises FileNameError where the folder cannot hold a file of that name, and OutputError where the file cannot be
+    written (no permission, no space); no partial file is left then.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if 0 < os.pathconf(path.parent, "PC_NAME_MAX") < len(os.fsencode(temporary.name)):
+            temporary = path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest() + ".tmp")
         with temporary.open("wb") as file:
             file.write(content)
             if sync:
@@ -28,6 +37,24 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
         # the clean-up may fail for the same reason as the write; the first error is the one to tell
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if error.errno in NAME_ERRORS:
+            raise FileNameError(
+                f"{path}: cannot be written ({error.strerror}): the output does not take this name, choose another"
+            ) from None
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}): check the permissions and the free space"
         ) from None
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there. Raises OutputError where it cannot be deleted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in NAME_ERRORS:  # what cannot be there is not there
+            raise OutputError(f"{path}: cannot be deleted ({error.strerror}): check the permissions") from None
+
+
+def utf8(text: str) -> bytes:
+    """Text as UTF-8; where a file name in it is none, its bytes become \\udcXX, which JSON reads as they were."""
+    return text.encode("utf-8", "backslashreplace")
