@@ -102,4 +102,6 @@ def _print_report(report: "Report") -> None:
         console.print(Text(f"absent: {', '.join(report.absent)}"))
     for problem in report.problems:
         console.print(Text(f"{problem.path}: {problem.message}", style="red"))
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="yellow"))
     console.print(f"{len(report.problems)} problems" if report.problems else "no problems")

@@ -74,7 +74,7 @@ def test_json(broken: Path, tmp_path: Path, workers: int) -> None:
     content = json.loads((tmp_path / "report.json").read_text())
     assert list(content) == [
         "dataset", "root", "split", "condition", "labels", "label_set", "images", "sizes", "classes", "void_share",
-        "problems",
+        "problems", "notes",
     ]  # fmt: skip
     assert (content["dataset"], content["labels"], content["label_set"]) == ("camvid", "ids", "camvid")
     assert content["images"] == 7 and content["split"] is None and content["condition"] is None

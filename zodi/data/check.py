@@ -1,22 +1,26 @@
 """Reads every file of a data set once: sizes, shares of the classes, and all that is wrong with it."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zodi.data.dataset import Dataset, Problem, Sample
-from zodi.data.images import read_image
+from zodi.data.dataset import Dataset, Problem, Sample, in_brief
+from zodi.data.images import read_header, read_image
 from zodi.data.label_files import check_pair, read_train_ids
 from zodi.errors import DataError
 from zodi.labels import IGNORE
 
 Size = tuple[int, int]  # height, width
+
+HEADERS = 256  # of a data set that are read before a run: a part of a second
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Report:
     sizes     how many readable images there are of each (height, width), the most frequent first
     classes   share of the pixels of all sound labels, 0..1, by the name of each trained class; with void they make 1
     problems  those of the index, then those of the files, by key
+    notes     what is no problem and yet good to know, a line each
     """
 
     dataset: Dataset
@@ -33,6 +38,7 @@ class Report:
     classes: dict[str, float]
     void_share: float
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -54,6 +60,7 @@ class Report:
             "classes": self.classes,
             "void_share": self.void_share,
             "problems": [{"path": str(p.path), "message": p.message} for p in self.problems],
+            "notes": list(self.notes),
         }
 
 
@@ -65,12 +72,14 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
     sizes: Counter[Size] = Counter()
     pixels = np.zeros(256, np.int64)
     problems = list(dataset.problems)
+    turned: list[str] = []
     pool = ThreadPoolExecutor(workers)
     try:
-        for done, (size, counts, found) in enumerate(pool.map(partial(_check_sample, dataset), dataset.samples), 1):
-            sizes.update([size] if size is not None else [])
-            pixels += counts
-            problems += found
+        for done, found in enumerate(pool.map(partial(_check_sample, dataset), dataset.samples), 1):
+            sizes.update([found.size] if found.size is not None else [])
+            pixels += found.counts
+            problems += found.problems
+            turned += found.turned
             if progress is not None:
                 progress(done)
     finally:
@@ -82,11 +91,26 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
         classes={name: float(shares[train_id]) for train_id, name in enumerate(dataset.label_set.names)},
         void_share=float(shares[IGNORE]),
         problems=tuple(problems),
+        notes=(*_note_turned(turned), *_note_names(dataset)),
     )
 
 
-def _check_sample(dataset: Dataset, sample: Sample) -> tuple[Size | None, NDArray[np.int64], list[Problem]]:
-    """Size of the image (None: unreadable), pixels of each train id (256,) of a sound label, and what is wrong."""
+@dataclass(frozen=True)
+class _Checked:
+    """What one sample is like.
+
+    size    of the image; None where it cannot be read
+    counts  pixels of each train id of a sound label, (256,)
+    turned  its files whose EXIF orientation is not 1, each with that
+    """
+
+    size: Size | None
+    counts: NDArray[np.int64]
+    problems: list[Problem]
+    turned: list[str]
+
+
+def _check_sample(dataset: Dataset, sample: Sample) -> _Checked:
     problems: list[Problem] = []
     image = label = None
     try:
@@ -102,4 +126,47 @@ def _check_sample(dataset: Dataset, sample: Sample) -> tuple[Size | None, NDArra
             label = None
             problems.append(Problem(sample.label, str(error).removeprefix(f"{sample.label}: ")))
     counts = np.zeros(256, np.int64) if label is None else np.bincount(label.ravel(), minlength=256)
-    return (None if image is None else (image.shape[0], image.shape[1])), counts, problems
+    turned = [] if image is None else _turned(sample.image)
+    turned += [] if label is None or sample.label is None else _turned(sample.label)
+    return _Checked(None if image is None else (image.shape[0], image.shape[1]), counts, problems, turned)
+
+
+def before_run(dataset: Dataset) -> list[str]:
+    """What to know of a data set before hours are spent on it, in few lines: the index's problems, turned pictures.
+
+    Of a large data set only the headers of some images are read, evenly chosen.
+    """
+    turned: list[str] = []
+    for sample in dataset.samples[:: len(dataset.samples) // HEADERS + 1]:
+        with contextlib.suppress(DataError):  # a file that cannot be read is told when it is its turn
+            turned += _turned(sample.image)
+    return in_brief(dataset.problems) + _note_turned(turned)
+
+
+def _turned(path: Path) -> list[str]:
+    tag = read_header(path).orientation
+    return [] if tag == 1 else [f"{path} ({tag})"]
+
+
+def _note_turned(files: list[str]) -> list[str]:
+    if not files:
+        return []
+    return [
+        f"{len(files)} files are turned upright by their EXIF orientation, e.g. {files[0]}: labels must fit the "
+        "upright picture; where they were drawn on the stored pixels, remove the tags (exiftool -Orientation=)"
+    ]
+
+
+def _note_names(dataset: Dataset) -> list[str]:
+    names = [str(sample.image) for sample in dataset.samples if not _is_utf8(str(sample.image))]
+    if not names:
+        return []
+    return [f"{len(names)} names of images are not UTF-8, e.g. {names[0]}: zodi reads them, other programs may not"]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 are lone surrogates in Python's names
+        return False
+    return True

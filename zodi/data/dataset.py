@@ -1,6 +1,7 @@
 """What a data set is to the rest of zodi: samples in order, and what their label files mean."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a file of a data set; the message is one line that says what to do."""
+    """Something that is wrong with a file of a data set; the message is one line that says what to do.
+
+    kind  what is wrong, the same for all files of which it is
+    """
 
     path: Path
     message: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Dataset:
     split, condition      as asked for; None means all
     image_root            the directory that keys are relative to
     unknown_ids_are_void  ids that the label set does not list are void, not an error
-    problems              what the index found: images without label, labels without image, two files with one key
+    problems              what the index found: images without label, labels without image, files that are left out
     """
 
     name: str
@@ -56,3 +61,14 @@ class Dataset:
         """A digest of what turns label files into train ids: equal where they are read alike."""
         classes = sorted((c.id, c.train_id, c.colour) for c in self.label_set.classes)
         return hashlib.sha256(repr((self.labels, self.unknown_ids_are_void, classes)).encode()).hexdigest()[:16]
+
+
+def in_brief(problems: Iterable[Problem]) -> list[str]:
+    """One line for each kind of problem: the first file, and how many more there are."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    return [
+        f"{same[0].path}: {same[0].message}" + (f" ({len(same) - 1} more like it)" if len(same) > 1 else "")
+        for same in kinds.values()
+    ]

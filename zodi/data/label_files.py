@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zodi.data.dataset import Dataset, Sample
-from zodi.data.images import decode
+from zodi.data.images import SIDEWAYS, decode, read_header
 from zodi.errors import DataError
 from zodi.labels import IGNORE, LabelSet
 
@@ -51,10 +51,24 @@ def read_train_ids(dataset: Dataset, sample: Sample) -> Ids:
 def check_pair(image: NDArray[np.uint8], label: Ids, sample: Sample) -> None:
     """Raise DataError unless the label (H, W) has the size of the image (H, W, 3)."""
     if label.shape != image.shape[:2]:
+        advice = "they must be of one size"
+        if label.shape == image.shape[1::-1]:
+            advice = next((_turned(path) for path in (sample.image, sample.label) if path and _turned(path)), advice)
         raise DataError(
             f"{sample.label}: the label is {label.shape[0]}x{label.shape[1]} (height x width), "
-            f"its image {sample.image} is {image.shape[0]}x{image.shape[1]}: they must be of one size"
+            f"its image {sample.image} is {image.shape[0]}x{image.shape[1]}: {advice}"
         )
+
+
+def _turned(path: Path) -> str:
+    """What to do about a file that its EXIF orientation turns onto its side; "" for another."""
+    tag = read_header(path).orientation
+    if tag not in SIDEWAYS:
+        return ""
+    return (
+        f"EXIF orientation {tag} turns {path.name} upright: labels must fit the upright picture; where they were drawn "
+        f"on the stored pixels, remove the tag (exiftool -Orientation= {path})"
+    )
 
 
 def _read_id_file(dataset: Dataset, sample: Sample) -> Ids:
@@ -113,9 +127,9 @@ def _open_label(sample: Sample) -> tuple[Path, Image.Image]:
     path = sample.label
     if path is None:
         raise DataError(f"{sample.image}: has no label: add one or remove the image")
-    image, raw_mode = decode(path)
-    if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
-        kind = "JPEG" if image.format in LOSSLESS else image.format
+    image, raw_mode, form = decode(path)
+    if form not in LOSSLESS or image.info.get("compression") == "jpeg":
+        kind = "JPEG" if form in LOSSLESS else form
         raise DataError(f"{path}: the label is a {kind} file, which changes ids and colours: make it anew as PNG")
     if image.mode.startswith("I") or image.mode == "F" or ";16" in raw_mode:
         raise DataError(f"{path}: the label has more than 8 bits per channel: save it with 8 bits")
