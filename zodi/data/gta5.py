@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from zodi.data.layout import Found, Request, find_by_names, key_of, need_directories, refuse_option
+from zodi.data.layout import Found, Request, composed, find_by_names, need_directories, refuse_option
 from zodi.errors import DataError
 
 
@@ -19,8 +19,8 @@ def find(root: Path, request: Request) -> Found:
     if request.split is None:
         return found
     list_file = _list_file(root, request.split)
-    listed = _listed_keys(list_file, image_root, {path for _, path in found.images})
-    return replace(found, images=[pair for pair in found.images if pair[0] in listed], labels_may_rest=True)
+    listed = _listed(list_file, image_root, [path for _, path in found.images])
+    return replace(found, images=[pair for pair in found.images if pair[1] in listed], labels_may_rest=True)
 
 
 def _list_file(root: Path, split: str) -> Path:
@@ -34,21 +34,23 @@ def _list_file(root: Path, split: str) -> Path:
     )
 
 
-def _listed_keys(list_file: Path, image_root: Path, images: set[Path]) -> set[str]:
+def _listed(list_file: Path, image_root: Path, images: list[Path]) -> set[Path]:
+    known = {composed(str(path)): path for path in images}
     try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{list_file}: not a list of image file names ({error}): one name per line") from None
-    keys = set()
+    listed = set()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         path = image_root / line.strip()
-        if path not in images:
+        found = known.get(composed(str(path)))
+        if found is None:
             raise DataError(
                 f"{list_file}, line {number}: {path} does not exist: write image file names as in {image_root}"
             )
-        keys.add(key_of(path, image_root))
-    if not keys:
+        listed.add(found)
+    if not listed:
         raise DataError(f"{list_file}: the list is empty: write one image file name per line")
-    return keys
+    return listed

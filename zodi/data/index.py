@@ -7,6 +7,7 @@ from pathlib import Path
 from zodi.data import acdc, camvid, cityscapes, folder, gta5
 from zodi.data.dataset import Dataset, Problem, Sample
 from zodi.data.layout import Found, Request
+from zodi.data.suffixes import FURTHER_SUFFIXES
 from zodi.errors import DataError
 from zodi.labels import LABEL_SETS, LabelSet, find_label_set
 
@@ -101,11 +102,14 @@ def open_dataset(
 def _pair(
     found: Found, strict: bool, need_labels: bool, stated: bool
 ) -> tuple[tuple[Sample, ...], tuple[Problem, ...]]:
+    wrong: list[Problem] = []  # ends a strict index; the other problems are only reported
     problems: list[Problem] = []
-    images = _by_key(found.images, problems)
-    labels = _by_key(found.labels, problems) if stated else {}
-    if problems and strict:
-        raise DataError(f"{problems[0].path}: {problems[0].message}")
+    images = _by_key(found.images, wrong, problems)
+    labels = _by_key(found.labels, wrong, problems) if stated else {}
+    if wrong and strict:
+        raise DataError(f"{wrong[0].path}: {wrong[0].message}")
+    if need_labels:
+        problems += _drop_unlabelled(images, labels)
     samples = tuple(Sample(key, images[key], labels.get(key)) for key in sorted(images))
     if need_labels:
         alone = [sample for sample in samples if sample.label is None]
@@ -115,22 +119,51 @@ def _pair(
                 f"{alone[0].image}: has no label {found.expected(alone[0].key)}; "
                 f"{len(alone)} of {len(samples)} images have none: {advice}"
             )
-        problems += [
-            Problem(s.image, f"has no label {found.expected(s.key)}: add it or remove the image") for s in alone
+        wrong += [
+            Problem(s.image, f"has no label {found.expected(s.key)}: add it or remove the image", "no label")
+            for s in alone
         ]
     if not found.labels_may_rest:
         problems += [
-            Problem(labels[key], f"has no image {found.image_root / key}.*: add it or remove the label")
+            Problem(labels[key], f"has no image {found.image_root / key}.*: add it or remove the label", "no image")
             for key in sorted(labels.keys() - images.keys())
         ]
-    return samples, tuple(problems)
+        problems += [
+            Problem(path, f"is left out, {path.suffix} files are not read here: convert it to PNG", path.suffix.lower())
+            for path in found.unread
+        ]
+    return samples, (*wrong, *problems)
 
 
-def _by_key(files: list[tuple[str, Path]], problems: list[Problem]) -> dict[str, Path]:
+def _by_key(files: list[tuple[str, Path]], wrong: list[Problem], problems: list[Problem]) -> dict[str, Path]:
+    """The file of each key. A preview beside an image of the same name is left out, two images are wrong."""
     paths: dict[str, Path] = {}
-    for key, path in files:
-        if paths.setdefault(key, path) is not path:
-            problems.append(
-                Problem(path, f"has the same name without suffix as {paths[key].name}: rename or remove one")
-            )
+    for key, path in sorted(files, key=lambda file: _is_further(file[1])):
+        other = paths.setdefault(key, path)
+        if other is path:
+            continue
+        if _is_further(path):
+            message = f"is left out, {other.name} has the same name without suffix: rename or remove one"
+            problems.append(Problem(path, message, "left out for another"))
+        elif other.with_suffix("") != path.with_suffix(""):
+            message = f"has the same name as {other.name} in another form of Unicode (NFC, NFD): rename or remove one"
+            wrong.append(Problem(path, message, "two forms of Unicode"))
+        else:
+            message = f"has the same name without suffix as {other.name}: rename or remove one"
+            wrong.append(Problem(path, message, "one name"))
     return paths
+
+
+def _drop_unlabelled(images: dict[str, Path], labels: dict[str, Path]) -> list[Problem]:
+    """Leave out previews without a label, as long as there are images of the usual suffixes."""
+    if all(map(_is_further, images.values())):
+        return []
+    return [
+        Problem(images.pop(key), "is left out, it has no label: add one or remove the image", "left out, no label")
+        for key in sorted(images.keys() - labels.keys())
+        if _is_further(images[key])
+    ]
+
+
+def _is_further(path: Path) -> bool:
+    return path.suffix.lower() in FURTHER_SUFFIXES

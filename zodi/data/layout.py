@@ -1,13 +1,13 @@
 """What the layouts share: a request, what was found for it, and how directories are searched."""
 
 import os
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zodi.data.suffixes import IMAGE_SUFFIXES, LABEL_SUFFIXES, UNREAD_SUFFIXES
 from zodi.errors import DataError
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class Found:
     """The files of a data set, each with the key of the image it belongs to.
 
     expected        where the label of a key should be, for messages
-    labels_may_rest the images are a chosen few, so that labels without an image are no problem
+    unread          pictures among the images and labels whose suffixes are not read
+    labels_may_rest the images are a chosen few, so that what else there is, labels too, is no problem
     """
 
     image_root: Path
     images: list[tuple[str, Path]]
     labels: list[tuple[str, Path]]
     expected: Callable[[str], Path]
+    unread: list[Path]
     labels_may_rest: bool = False
 
 
@@ -39,51 +41,65 @@ def find_by_endings(
     image_root: Path, label_root: Path, folders: Sequence[str], image_ending: str, label_ending: str
 ) -> Found:
     """Images `<folder>/**/x<image_ending>.*` and labels `<folder>/**/x<label_ending>.*` under the two roots."""
-    images = [
-        (key_of(path, image_root), path)
-        for folder in folders
-        for path in image_files(image_root / folder)
-        if path.stem.endswith(image_ending)
-    ]
+    images = [p for folder in folders for p in pictures(image_root / folder) if p.stem.endswith(image_ending)]
     labels = [
-        (key_of(path, label_root).removesuffix(label_ending) + image_ending, path)
+        path
         for folder in folders
         if (label_root / folder).is_dir()
-        for path in image_files(label_root / folder)
+        for path in pictures(label_root / folder)
         if path.stem.endswith(label_ending)
     ]
-    if not images:
-        raise empty(image_root, f"*{image_ending}.png in {', '.join(folders)}")
-    return Found(
-        image_root, images, labels, lambda key: label_root / f"{key.removesuffix(image_ending)}{label_ending}.png"
-    )
+
+    def label_key(path: Path) -> str:
+        return key_of(path, label_root).removesuffix(label_ending) + image_ending
+
+    def expected(key: str) -> Path:
+        return label_root / f"{key.removesuffix(image_ending)}{label_ending}.png"
+
+    wanted = f"*{image_ending}.png in {', '.join(folders)}"
+    return _found(image_root, images, labels, label_key, expected, wanted)
 
 
 def find_by_names(image_root: Path, label_root: Path) -> Found:
     """Images `**/x.*` and labels `**/x.*` under the two roots, the same names without suffix."""
-    images = [(key_of(path, image_root), path) for path in image_files(image_root)]
-    labels = [(key_of(path, label_root), path) for path in image_files(label_root)] if label_root.is_dir() else []
-    if not images:
-        raise empty(image_root, ", ".join(IMAGE_SUFFIXES))
-    return Found(image_root, images, labels, lambda key: label_root / f"{key}.png")
+    labels = pictures(label_root) if label_root.is_dir() else []
+    return _found(
+        image_root,
+        pictures(image_root),
+        labels,
+        lambda path: key_of(path, label_root),
+        lambda key: label_root / f"{key}.png",
+        ", ".join(LABEL_SUFFIXES),
+    )
 
 
-def image_files(directory: Path) -> list[Path]:
-    """All image files below a directory, sorted; links are followed, hidden files are not files of the data set.
+def pictures(directory: Path) -> list[Path]:
+    """All pictures below a directory, also those of suffixes that are not read, sorted.
 
-    Raises DataError for a directory that cannot be listed.
+    Links are followed, hidden files are not files of the data set. Raises DataError for a directory that cannot be
+    listed.
     """
     return [Path(path) for path in sorted(_walk(str(directory), ()))]
 
 
+def with_suffix(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
+    """Those of the paths that have one of the suffixes, in upper or lower case."""
+    return [path for path in paths if path.suffix.lower() in suffixes]
+
+
 def key_of(path: Path, root: Path) -> str:
-    """The path under `root` without suffix, with "/"."""
-    return path.relative_to(root).as_posix().removesuffix(path.suffix)
+    """The path under `root` without suffix, with "/", in the composed form of Unicode (NFC); macOS decomposes names."""
+    return composed(path.relative_to(root).as_posix().removesuffix(path.suffix))
+
+
+def composed(name: str) -> str:
+    """A name in the composed form of Unicode, in which names that look alike are equal."""
+    return unicodedata.normalize("NFC", name)
 
 
 def subfolders(directory: Path) -> list[str]:
     """Names of the folders in a directory, sorted. Raises DataError for a directory that cannot be listed."""
-    return sorted(entry.name for entry in _entries(str(directory)) if entry.is_dir())
+    return sorted(entry.name for entry in _entries(str(directory)) if _is_directory(entry))
 
 
 def need_directories(root: Path, *directories: Path) -> None:
@@ -106,9 +122,35 @@ def refuse_option(option: str, value: str | None, layout: str, advice: str) -> N
         raise DataError(f"--{option} {value}: a data set of layout {layout} has no {option}s: {advice}")
 
 
-def empty(directory: Path, expected: str) -> DataError:
-    """The error for a directory without images."""
+def empty(directory: Path, expected: str, unread: Sequence[Path] = ()) -> DataError:
+    """The error for a directory without images; `unread`: pictures there of suffixes that are not read."""
+    if unread:
+        return DataError(
+            f"{directory}: no images that are read: {len(unread)} files like {unread[0].name} have to be converted to "
+            "PNG or JPEG"
+        )
     return DataError(f"{directory}: no images: expected {expected}; check --root and --dataset")
+
+
+def _found(
+    image_root: Path,
+    images: list[Path],
+    labels: list[Path],
+    label_key: Callable[[Path], str],
+    expected: Callable[[str], Path],
+    wanted: str,
+) -> Found:
+    read, read_labels = with_suffix(images, IMAGE_SUFFIXES), with_suffix(labels, LABEL_SUFFIXES)
+    unread = sorted({*images, *labels} - {*read, *read_labels})
+    if not read:
+        raise empty(image_root, wanted, with_suffix(images, UNREAD_SUFFIXES))
+    return Found(
+        image_root,
+        [(key_of(path, image_root), path) for path in read],
+        [(label_key(path), path) for path in read_labels],
+        expected,
+        unread,
+    )
 
 
 def _walk(directory: str, above: tuple[str, ...]) -> list[str]:
@@ -117,11 +159,18 @@ def _walk(directory: str, above: tuple[str, ...]) -> list[str]:
         return []
     paths = []
     for entry in _entries(directory):
-        if entry.is_dir():
+        if _is_directory(entry):
             paths += _walk(entry.path, (*above, real))
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES + UNREAD_SUFFIXES):
             paths.append(entry.path)
     return paths
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to what cannot be reached: whoever reads it is told
+        return False
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:
