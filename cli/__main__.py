@@ -1,6 +1,7 @@
 """Entry point of the command line: the commands by name, imported when chosen, and what errors look like."""
 
 import importlib
+import io
 import sys
 
 import click
@@ -51,6 +52,8 @@ def zodi() -> None:
 
 def main() -> None:
     """Run a command; exit 0 done, 1 the run failed or the data is wrong, 2 wrong usage, 130/143 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be in any encoding
     try:
         status = zodi.main(prog_name="zodi", standalone_mode=False)
     except click.ClickException as error:

@@ -26,7 +26,7 @@ def config_option(command: Command) -> Command:
 
 def write_config(path: Path) -> None:
     """Write the options of the running command, as they are in effect, so that `--config` reads them."""
-    from zodi.files import write_atomic
+    from zodi.files import utf8, write_atomic
 
     context = click.get_current_context()
     lines = [f"# zodi {context.info_name} --config {path.name}"]
@@ -37,7 +37,7 @@ def write_config(path: Path) -> None:
         several = isinstance(option, click.Option) and option.multiple
         text = f"[{', '.join(_toml(item) for item in value)}]" if several else _toml(value)
         lines.append(f"{_key(option)} = {text}")
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    write_atomic(path, utf8("\n".join(lines) + "\n"))
 
 
 def _read(context: click.Context, param: click.Parameter, path: Path | None) -> None:
@@ -46,7 +46,7 @@ def _read(context: click.Context, param: click.Parameter, path: Path | None) -> 
     import tomllib
 
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"--config {path}: cannot be read ({error}).", context) from None
     known = {_key(option): option for option in context.command.params if option.name not in LEFT_OUT}

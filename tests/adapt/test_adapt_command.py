@@ -16,9 +16,10 @@ NET = (
 def test_a_configuration_file_and_what_is_saved_of_it(cli, source, synthetic, tmp_path):
     config = tmp_path / "mine.toml"
     config.write_text(
-        f'source = "{source}"\nsynthetic = ["{synthetic}"]\narchitecture = "deeplabv3plus"\n'
+        f'\ufeffsource = "{source}"\nsynthetic = ["{synthetic}"]\narchitecture = "deeplabv3plus"\n'
         'encoder = "tu-test_efficientnet"\nencoder-weights = "none"\nnet-option = ["decoder_channels=16"]\n'
-        'size = "48x96"\ncrop = "32x64"\nbatch = 2\niterations = 5\nlr = 0.002\njitter = false\ndevice = "cpu"\n'
+        'size = "48x96"\ncrop = "32x64"\nbatch = 2\niterations = 5\nlr = 0.002\njitter = false\ndevice = "cpu"\n',
+        encoding="utf-8",
     )
     one = tmp_path / "one"
     done = cli("adapt", "--config", config, "-o", one, "--iterations", 3, "--json", "-")

@@ -77,7 +77,7 @@ def find_pairs(dataset: Dataset, directories: Sequence[Path]) -> list[Pair]:
 
 def in_holdout(key: str, share: float) -> bool:
     """Whether an image is kept out of training: by its key alone, so that every run keeps out the same."""
-    digest = hashlib.sha256(f"holdout|{key}".encode()).digest()
+    digest = hashlib.sha256(f"holdout|{key}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 

@@ -116,5 +116,5 @@ def describe_pairs(pairs: Sequence[Pair]) -> dict[str, Any]:
         "domains": sorted({p.domain for pair in pairs for p in pair.partners}),
         "pairs": len(pairs),
         "synthetic_images": len(files),
-        "synthetic_sha256": hashlib.sha256("\n".join(files).encode()).hexdigest(),
+        "synthetic_sha256": hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest(),
     }

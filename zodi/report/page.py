@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zodi import __version__
 from zodi.errors import OutputError
-from zodi.files import write_atomic
+from zodi.files import utf8, write_atomic
 from zodi.report.blocks import Section
 from zodi.report.training import bench_section, evaluation_section, file_section, training_section
 from zodi.report.transfer import transfer_section
@@ -51,4 +51,4 @@ def write_page(output: Path, title: str, sections: Sequence[Section]) -> None:
 
     environment = Environment(loader=PackageLoader("zodi.report", "."), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("page.html").render(title=title, sections=sections, version=__version__)
-    write_atomic(output, page.encode())
+    write_atomic(output, utf8(page))

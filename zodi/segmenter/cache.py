@@ -32,7 +32,7 @@ class ImageCache:
 
         Raises OutputError where the directory cannot be made.
         """
-        self._kind = f"{size} {labels}"
+        self._kind = f"{size} {labels} upright"  # arrays of before 0.1 had pictures as stored, whatever EXIF said
         self._directory = directory
         fits = expected * 4 * size[0] * size[1] <= MEMORY_BYTES
         self._memory: dict[tuple[Path, ...], Pixels] | None = {} if directory is None and fits else None
@@ -66,5 +66,5 @@ class ImageCache:
         parts = [self._kind]
         for source in sources:
             found = source.stat() if source.is_file() else None  # where it is missing, decoding says so
-            parts += [str(source.resolve()), str(found and (found.st_mtime_ns, found.st_size))]
-        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+            parts += [os.path.realpath(source), str(found and (found.st_mtime_ns, found.st_size))]
+        return hashlib.sha256("|".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]

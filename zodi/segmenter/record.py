@@ -24,7 +24,7 @@ def describe(dataset: Dataset, settings: TrainSettings, init: Path | None = None
             "classes": list(dataset.label_set.names),
             "label_coding": dataset.label_coding,
             "images": len(dataset.samples),
-            "files_sha256": hashlib.sha256(files.encode()).hexdigest(),
+            "files_sha256": hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest(),
         },
         "versions": {"zodi": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in names},

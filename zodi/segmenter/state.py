@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from zodi.errors import OutputError
-from zodi.files import write_atomic
+from zodi.files import utf8, write_atomic
 from zodi.segmenter.averaging import Averages
 
 SETTINGS = "train.json"
@@ -52,7 +52,7 @@ def open_state(directory: Path, described: Mapping[str, Any], *, restart: bool) 
         for name in (STATE, LOG, VALIDATION, BEST, "model.json", "model.safetensors"):
             (directory / name).unlink(missing_ok=True)
     if restart or not path.is_file():
-        write_atomic(path, (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomic(path, utf8(json.dumps(described, indent=2, ensure_ascii=False) + "\n"))
 
 
 def write_state(

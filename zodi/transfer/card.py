@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from zodi.files import write_atomic
+from zodi.files import utf8, write_atomic
 from zodi.transfer.settings import read_run
 from zodi.transfer.status import transfer_status
 
@@ -51,7 +51,7 @@ def write_card(output: Path) -> None:
         table="\n".join(_row(name, status["domains"][name]) for name in names),
         domains="".join(_describe(name, run["domains"][name]) for name in names),
     )
-    write_atomic(output / CARD, text.encode())
+    write_atomic(output / CARD, utf8(text))
 
 
 def _describe(name: str, entry: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from zodi.errors import OutputError
-from zodi.files import write_atomic
+from zodi.files import utf8, write_atomic
 
 MANIFEST = "manifest.jsonl"
 
@@ -173,7 +173,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _line(row: Row) -> bytes:
-    return json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n"
+    return utf8(json.dumps(asdict(row), ensure_ascii=False)) + b"\n"
 
 
 def file_sha256(path: Path) -> str:

@@ -48,7 +48,7 @@ class Encoded:
 
 def image_seed(run_seed: int, domain: str, key: str, attempt: int = 0) -> int:
     """The seed of one image, 0..2^64-1: it depends on nothing but these four."""
-    digest = hashlib.sha256(f"{run_seed}|{domain}|{key}|{attempt}".encode()).digest()
+    digest = hashlib.sha256(f"{run_seed}|{domain}|{key}|{attempt}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")
 
 

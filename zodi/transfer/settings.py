@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zodi.domains import Domain
 from zodi.errors import OutputError, SettingsError
-from zodi.files import write_atomic
+from zodi.files import utf8, write_atomic
 from zodi.labels import CONTROL_PALETTES
 from zodi.model import ModelInfo
 from zodi.transfer.images import ControlResize, PixelRule, working_size
@@ -126,7 +126,7 @@ def read_run(output: Path) -> dict[str, Any]:
     if not path.is_file():
         return {"domains": {}}
     try:
-        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(run["domains"], dict):
             raise TypeError("domains is not an object")
     except (ValueError, KeyError, TypeError) as error:
@@ -136,7 +136,7 @@ def read_run(output: Path) -> dict[str, Any]:
 
 def write_run(output: Path, run: Mapping[str, Any]) -> None:
     """Write run.json as a whole."""
-    write_atomic(output / RUN_FILE, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(output / RUN_FILE, utf8(json.dumps(run, indent=2, ensure_ascii=False) + "\n"))
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
