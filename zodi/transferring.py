@@ -1,9 +1,10 @@
 """`zodi transfer` as functions: where data set, model, engine, judge and output of a run are put together."""
 
 import functools
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from zodi.data import Dataset, Sample
 from zodi.domains import Domain
 from zodi.errors import DataError, EngineError, SettingsError, ZodiError
+from zodi.memory import is_out_of_memory
 from zodi.opening import EngineChoice, FoundModel, ModelChoice, Notify
 from zodi.recipe import Recipe, absolute, open_recipe, open_same
 from zodi.transfer.batches import repaint
@@ -30,6 +32,7 @@ from zodi.transfer.settings import TransferSettings, settings_hash
 from zodi.transfer.signals import stop_on_signals
 
 PREVIEW_ROWS = 8
+LOOKED_AT = 4  # images for each place in the batch of an estimate
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ def run_transfer(
     check_output(output, dataset)
     allowed = max_failures // len(domains)  # images, of which each is a result in every domain
     find = functools.partial(Recipe.find_for, dataset=dataset, samples=mine, allowed=allowed, notify=notify)
+    _warn(domains, notify)
     start = time.perf_counter()
     with ExitStack() as stack:
         write_event = stack.enter_context(open_log(log))
@@ -167,7 +171,8 @@ def estimate_transfer(
 ) -> TransferEstimate:
     """What `run_transfer` would need: transfers one batch, twice (the first warms up), and keeps nothing.
 
-    Raises as `run_transfer`, and DataError where the first images cannot be read.
+    Images that cannot be read are left out. Raises as `run_transfer`, DataError where none can be read, and EngineError
+    where a batch does not fit into memory, which a run would make smaller.
     """
     recipe = Recipe(
         tuple(domains),
@@ -179,6 +184,7 @@ def estimate_transfer(
     )
     settings = recipe.settings
     samples = _share(_select(dataset, domains, limit), shard)
+    _warn(recipe.domains, notify)
     if not samples:
         raise SettingsError(f"shard {shard}: has none of the images: nothing to estimate")
     found = recipe.find_for(dataset, samples, allowed=max_failures // len(recipe.domains), notify=notify)
@@ -187,18 +193,21 @@ def estimate_transfer(
         open_recipe(recipe, Path(scratch), found=found, notify=notify) as opened,
     ):
         transfer, jobs, output = opened.transfer, opened.jobs, opened.transfer.output
-        batch: list[Item] = []
-        for sample in samples[: settings.batch]:
-            item = load_item(dataset, sample, jobs, output=output, rows={}, info=transfer.info, settings=settings)
-            if isinstance(item, DataError):
-                raise item
-            if item is not None and (not batch or item.image.shape == batch[0].image.shape):
-                batch.append(item)
+        load = functools.partial(load_item, dataset, output=output, rows={}, info=transfer.info, settings=settings)
+        batch = _first_batch((load(sample, jobs) for sample in samples), settings.batch)
         seconds = 0.0
         for _ in range(2):
             start = time.perf_counter()
-            for result in repaint(transfer, batch, jobs, settings.batch):
-                write_result(result, settings, dataset.label_set, output)
+            try:
+                for result in repaint(transfer, batch, jobs, settings.batch):
+                    write_result(result, settings, dataset.label_set, output)
+            except Exception as error:  # each runtime has its own class for a full memory; the rest goes on up
+                if not is_out_of_memory(error):
+                    raise
+                raise EngineError(
+                    f"out of memory at batch {settings.batch}: use a smaller --batch or --image-size; a run halves the "
+                    "batch by itself"
+                ) from None
             seconds = time.perf_counter() - start
         written = [path.stat().st_size for path in output.rglob("*.png")]
     results = len(samples) * len(domains)
@@ -210,6 +219,22 @@ def estimate_transfer(
         bytes=round(results * sum(written) / max(len(written), 1)),
         seconds=seconds / (len(batch) * len(jobs)) * results,
     )
+
+
+def _first_batch(loaded: Iterable[Item | DataError | None], size: int) -> list[Item]:
+    """The first images that can be read, of one shape. Raises DataError where there is none."""
+    batch: list[Item] = []
+    error: DataError | None = None
+    for item in itertools.islice(loaded, LOOKED_AT * size):
+        if isinstance(item, DataError):
+            error = error or item
+        elif item is not None and (not batch or item.image.shape == batch[0].image.shape):
+            batch.append(item)
+        if len(batch) == size:
+            break
+    if not batch and error is not None:
+        raise error
+    return batch
 
 
 Find = Callable[[Recipe], FoundModel]
@@ -268,6 +293,12 @@ def _select(dataset: Dataset, domains: Sequence[Domain], limit: int | None) -> S
     if twice is not None:
         raise SettingsError(f"the domain {twice!r} is given twice: each domain has a folder of its own name")
     return dataset.samples[:limit]
+
+
+def _warn(domains: Sequence[Domain], notify: Notify) -> None:
+    for domain in domains:
+        if domain.warning is not None:
+            notify(domain.warning)
 
 
 def _share(samples: Sequence[Sample], shard: tuple[int, int] | None) -> list[Sample]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zodi.errors import EngineError, SizeError
+from zodi.errors import SizeError
 from zodi.labels import Ids, LabelSet
+from zodi.memory import is_out_of_memory
 from zodi.model import ModelInfo
 from zodi.transfer.images import Planes, decoded_image
 from zodi.transfer.items import Item, Job
@@ -44,72 +45,87 @@ class Transfer:
 class Batches:
     """Items that wait for others of their size that lack the same domains; a batch that is full is transferred.
 
-    Full memory halves the batch from then on. Results whose layout agreement is too low wait again, to be drawn anew.
+    Full memory halves the batch from then on, for images of that size and larger ones; what does not fit alone is a
+    failure, and changes nothing for the others. Results whose layout agreement is too low wait again, to be drawn anew.
+
+    made       whether any image has gone through the engine
+    too_large  pixels of the smallest image that did not fit alone, and what was said of it; None: all did
     """
 
     def __init__(self, transfer: Transfer, jobs: Sequence[Job]) -> None:
+        self.made = False
+        self.too_large: tuple[int, str] | None = None
         self._transfer = transfer
         self._jobs = {job.domain: job for job in jobs}
-        self._size = transfer.settings.batch
+        self._limits: dict[int, int] = {}  # images per batch that memory holds, for images of at least so many pixels
         self._waiting: dict[tuple[object, ...], list[Item]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def add(self, item: Item) -> Iterator[Result]:
-        """The results of the batch that this item fills, if it does.
-
-        Raises EngineError where one image alone does not fit into memory.
-        """
+        """The results of the batch that this item fills, if it does."""
         kind = (item.image.shape, item.pending)
         self._waiting.setdefault(kind, []).append(item)
-        if len(self._waiting[kind]) >= self._size:
+        if len(self._waiting[kind]) >= self._size(item):
             yield from self._work(self._waiting.pop(kind))
 
     def flush(self) -> Iterator[Result]:
         """The results of the batch that has waited longest, though it is not full; new ones may wait afterwards."""
         yield from self._work(self._waiting.pop(next(iter(self._waiting))))
 
-    def _work(self, batch: Sequence[Item]) -> Iterator[Result]:
-        size, log, settings = self._size, self._transfer.log, self._transfer.settings
-        if len(batch) > size:  # full memory has halved it meanwhile
-            for start in range(0, len(batch), size):
-                yield from self._work(batch[start : start + size])
-            return
-        jobs = [self._jobs[name] for name in batch[0].pending]
-        results = self._repaint(batch, jobs)
-        if results is None:  # tried again outside the handler of the error, which keeps what filled the memory alive
-            if size == 1:
-                raise EngineError("out of memory at batch 1: use a smaller --image-size or --precision")
-            self._size = (size + 1) // 2
-            log("out of memory", batch=self._size)
-            yield from self._work(batch)
-            return
-        for result in results:
-            item, domain, again = result.item, result.target.domain, result.item.attempt + 1
-            if result.problem is None and result.too_low(settings) and again < settings.tries:
-                log("draw again", domain=domain, key=item.sample.key, attempt=again)
-                yield from self.add(replace(item, pending=(domain,), attempt=again))
-            else:
-                yield result
+    def _size(self, item: Item) -> int:
+        limits = [size for least, size in self._limits.items() if least <= item.pixels]
+        return min([self._transfer.settings.batch, *limits])
 
-    def _repaint(self, batch: Sequence[Item], jobs: Sequence[Job]) -> list[Result] | None:
-        """The results of a batch, failures where the engine is not made for their size; None where memory is full."""
+    def _work(self, waiting: list[Item]) -> Iterator[Result]:
+        log, settings = self._transfer.log, self._transfer.settings
+        jobs = [self._jobs[name] for name in waiting[0].pending]
+        while waiting:
+            size = self._size(waiting[0])
+            results = self._repaint(waiting[:size], jobs, size)
+            if results is None:  # tried again outside the handler of the error, which keeps what filled memory alive
+                self._limits[waiting[0].pixels] = (size + 1) // 2
+                log("out of memory", batch=(size + 1) // 2, image=str(waiting[0].sample.image))
+                continue
+            waiting = waiting[size:]
+            for result in results:
+                item, domain, again = result.item, result.target.domain, result.item.attempt + 1
+                if result.problem is None and result.too_low(settings) and again < settings.tries:
+                    log("draw again", domain=domain, key=item.sample.key, attempt=again)
+                    yield from self.add(replace(item, pending=(domain,), attempt=again))
+                else:
+                    yield result
+
+    def _repaint(self, batch: Sequence[Item], jobs: Sequence[Job], size: int) -> list[Result] | None:
+        """The results of a batch, failures where it cannot be made; None where a smaller batch may fit into memory."""
         transfer, asked = self._transfer, self._transfer.settings.batch
         try:
-            return list(repaint(transfer, batch, jobs, self._size))
+            results = list(repaint(transfer, batch, jobs, size))
+            self.made = True
+            return results
         except SizeError as error:
-            if self._size < asked:
-                raise EngineError(f"out of memory at batch {asked}, and no smaller one can be tried: {error}") from None
-            return [
-                Result(item, job.target, image_seed_of(item, job, transfer.settings), item.image, failure=str(error))
-                for job in jobs
-                for item in batch
-            ]
+            full, failure = size < asked, str(error)
+            if full:
+                failure = f"out of memory at batch {asked}, and no smaller one can be tried: {error}"
         except Exception as error:  # each runtime has its own class for a full memory; the rest goes on up
             if not is_out_of_memory(error):
                 raise
-            return None
+            if size > 1:
+                return None
+            full, failure = True, "out of memory at batch 1: use a smaller --image-size or --precision"
+        if full:
+            item = batch[0]
+            height, width = item.layout.shape[1:]
+            failure = f"{item.sample.image}, {height}x{width} at the working size: {failure}"
+            self._limits.pop(item.pixels, None)  # the next image of this size may well fit
+            if self.too_large is None or item.pixels < self.too_large[0]:
+                self.too_large = item.pixels, failure
+        return [
+            Result(item, job.target, image_seed_of(item, job, transfer.settings), item.image, failure=failure)
+            for job in jobs
+            for item in batch
+        ]
 
 
 def repaint(transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], batch_size: int) -> Iterator[Result]:
@@ -140,15 +156,6 @@ def repaint(transfer: Transfer, batch: Sequence[Item], jobs: Sequence[Job], batc
 def image_seed_of(item: Item, job: Job, settings: TransferSettings) -> int:
     """The seed of an item's noise for a domain."""
     return image_seed(settings.seed, job.domain, item.sample.key, item.attempt)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a runtime says that memory is full: by PyTorch's and Python's own classes, or in the words of others."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    words = ("out of memory", "failed to allocate memory", "bad_alloc", "can't allocate memory")
-    known = isinstance(error, (RuntimeError, OSError)) or type(error).__module__.startswith("onnxruntime")
-    return known and any(word in str(error).lower() for word in words)
 
 
 def _decode(

@@ -10,14 +10,19 @@ import torch
 from torch import Tensor
 
 from zodi.data import Dataset, Sample, check_pair, read_image, read_label
+from zodi.data.images import open_regular
 from zodi.domains import Domain
-from zodi.errors import DataError
+from zodi.errors import DataError, ZodiError
 from zodi.labels import Ids
+from zodi.memory import is_out_of_memory
 from zodi.model import ModelInfo
 from zodi.transfer.images import Planes, control_image, control_planes, resize_label, source_planes, working_size
 from zodi.transfer.manifest import Row, file_sha256
 from zodi.transfer.pipeline import Run, Sampling, encode_text, tokenize
 from zodi.transfer.settings import TransferSettings
+
+LONGEST = 1000  # times the short side; at a working size that is more than any model gets done
+NO_MEMORY = "does not fit into memory: make it smaller, or use a smaller --image-size"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,12 @@ class Item:
     pending: tuple[str, ...]
     attempt: int = 0
 
+    @property
+    def pixels(self) -> int:
+        """At the working size."""
+        height, width = self.layout.shape[1:]
+        return int(height * width)
+
 
 def make_jobs(
     domains: Sequence[Domain],
@@ -94,7 +105,10 @@ def load_item(
     info: ModelInfo,
     settings: TransferSettings,
 ) -> Item | DataError | None:
-    """Read a sample; None where every domain of it is done, the error as a value where it cannot be used."""
+    """Read a sample; None where every domain of it is done, the error as a value where it cannot be used.
+
+    Raises SettingsError for what would hold for every sample.
+    """
     try:
         if sample.label is None:
             raise DataError(f"{sample.image}: has no label, and the control map is drawn from it")
@@ -108,8 +122,13 @@ def load_item(
             return None
         image, ids = read_image(sample.image), read_label(dataset, sample)
         check_pair(image, ids, sample)
-        image_size = settings.image_size or info.image_size
-        size = working_size(image.shape[0], image.shape[1], image_size=image_size, multiple=info.dims.multiple)
+        short, long = sorted(ids.shape)
+        if long > LONGEST * short:
+            raise DataError(
+                f"{sample.image}: is {ids.shape[0]}x{ids.shape[1]} (height x width), one side more than {LONGEST} "
+                "times as long as the other: cut it into parts"
+            )
+        size = size_of((image.shape[0], image.shape[1]), info, settings)
         control = control_image(ids, dataset.label_set, size, palette=settings.palette, resize=settings.control_resize)
         return Item(
             sample=sample,
@@ -123,6 +142,18 @@ def load_item(
         )
     except DataError as error:
         return error
+    except ZodiError:
+        raise
+    except Exception as error:  # whatever it is, memory that this image alone fills too, must not end the run of others
+        if is_out_of_memory(error):
+            return DataError(f"{sample.image}: {NO_MEMORY}")
+        return DataError(f"{sample.image}: cannot be used ({error!r}): copy or export it again")
+
+
+def size_of(size: tuple[int, int], info: ModelInfo, settings: TransferSettings) -> tuple[int, int]:
+    """The working size of an image of (height, width), see `working_size`."""
+    image_size = settings.image_size or info.image_size
+    return working_size(*size, image_size=image_size, multiple=info.dims.multiple)
 
 
 def result_path(output: Path, domain: str, key: str, *, quarantined: bool = False) -> Path:
@@ -137,7 +168,7 @@ def mask_path(output: Path, domain: str, key: str) -> Path:
 
 def in_shard(key: str, shard: tuple[int, int]) -> bool:
     """Whether an image belongs to shard (i, n): sha256 of its key modulo n."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest(), "big") % shard[1] == shard[0]
+    return int.from_bytes(hashlib.sha256(key.encode(errors="surrogateescape")).digest(), "big") % shard[1] == shard[0]
 
 
 def _is_done(row: Row | None, target: Target, output: Path, source_sha256: str, label_sha256: str) -> bool:
@@ -152,6 +183,7 @@ def _is_done(row: Row | None, target: Target, output: Path, source_sha256: str, 
 
 def _sha256(path: Path) -> str:
     try:
-        return file_sha256(path)
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the file and its permissions") from None

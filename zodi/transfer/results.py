@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zodi.data import Sample
-from zodi.files import write_atomic
+from zodi.errors import FileNameError
+from zodi.files import remove, write_atomic
 from zodi.labels import IGNORE, Ids, LabelSet
+from zodi.memory import is_out_of_memory
 from zodi.transfer.images import Planes, decoded_image, resize_image, resize_label
-from zodi.transfer.items import Item, Target, mask_path, result_path
+from zodi.transfer.items import NO_MEMORY, Item, Target, mask_path, result_path
 from zodi.transfer.manifest import Row
 from zodi.transfer.pipeline import image_seed
 from zodi.transfer.quality import disagreement, score
@@ -66,12 +68,24 @@ class Result:
 def write_result(result: Result, settings: TransferSettings, label_set: LabelSet, output: Path) -> Row:
     """Score and write an image and, where asked for, its mask; return its row.
 
-    An image that cannot be right is a failed row and no file; one whose layout agreement is too low is written below
-    `OUT/quarantine/`.
+    An image that cannot be right, or whose name the output cannot hold, is a failed row and no file; one whose layout
+    agreement is too low is written below `OUT/quarantine/`.
     """
     item, target = result.item, result.target
     if result.problem is not None:
         return failed_row(item.sample, target, settings, result.problem, item.attempt)
+    try:
+        return _write(result, settings, label_set, output)
+    except FileNameError as error:
+        return failed_row(item.sample, target, settings, str(error), item.attempt)
+    except Exception as error:  # each library has its own class for a full memory; the rest goes on up
+        if not is_out_of_memory(error):
+            raise
+        return failed_row(item.sample, target, settings, f"{item.sample.image}: {NO_MEMORY}", item.attempt)
+
+
+def _write(result: Result, settings: TransferSettings, label_set: LabelSet, output: Path) -> Row:
+    item, target = result.item, result.target
     image = decoded_image(result.planes, settings.pixels)
     scores = score(decoded_image(item.image, "rounded"), image, item.label, label_set) | (result.verdict or {})
     size = item.source_size if settings.output_size == "source" else item.label.shape
@@ -82,11 +96,11 @@ def write_result(result: Result, settings: TransferSettings, label_set: LabelSet
         mask = resize_label(np.where(doubtful, IGNORE, 0).astype(np.uint8), (size[0], size[1]))
         write_atomic(mask_path(output, target.domain, item.sample.key), encode_png(mask), sync=False)
     else:  # one of an earlier run with other settings would be taken for this image's
-        mask_path(output, target.domain, item.sample.key).unlink(missing_ok=True)
+        remove(mask_path(output, target.domain, item.sample.key))
     quarantined = result.too_low(settings)
     path = result_path(output, target.domain, item.sample.key, quarantined=quarantined)
     write_atomic(path, content, sync=False)
-    result_path(output, target.domain, item.sample.key, quarantined=not quarantined).unlink(missing_ok=True)
+    remove(result_path(output, target.domain, item.sample.key, quarantined=not quarantined))
     return Row(
         domain=target.domain,
         key=item.sample.key,

@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
-from zodi.errors import DataError
+from zodi.data.images import read_header
+from zodi.errors import DataError, EngineError
 from zodi.transfer.batches import Batches, Transfer
-from zodi.transfer.items import Item, Job, load_item
+from zodi.transfer.items import Item, Job, load_item, size_of
 from zodi.transfer.manifest import Manifest, Row
 from zodi.transfer.progress import Progress, Recorder
 from zodi.transfer.results import Result, failed_row, write_result
@@ -35,8 +36,8 @@ def transfer_dataset(
     stopped       asked before each batch; True ends the run after the images in flight
     on_progress   called after every change of the counts
 
-    Raises DataError above max_failures, OutputError where nothing can be written, EngineError where one image alone
-    does not fit into memory; what is done stays recorded.
+    Raises DataError above max_failures, OutputError where nothing can be written, EngineError where no image fits into
+    memory; what is done stays recorded.
     """
     settings = transfer.settings
     recorder = Recorder(
@@ -61,6 +62,8 @@ def transfer_dataset(
         def write(results: Iterator[Result]) -> None:
             for result in results:
                 writing.append(writers.submit(write_result, result, settings, transfer.label_set, transfer.output))
+                if batches.too_large and not batches.made and not recorder.progress.skipped:
+                    _check_smaller(*batches.too_large, samples, transfer)
             record_written(keep=2 * settings.batch * len(jobs))
 
         try:
@@ -82,3 +85,13 @@ def transfer_dataset(
                 recorder.record(writing.popleft().result())
     record_written(keep=0)
     return recorder.progress
+
+
+def _check_smaller(pixels: int, failure: str, samples: Sequence[Sample], transfer: Transfer) -> None:
+    """Raise EngineError where no image of the run has fewer pixels than one that did not fit into memory."""
+    for sample in samples:
+        with suppress(DataError):  # a file that cannot be read is told when it is its turn
+            height, width = size_of(read_header(sample.image).size, transfer.info, transfer.settings)
+            if height * width < pixels:
+                return
+    raise EngineError(f"{failure}; no image of the run is smaller")
