@@ -23,14 +23,22 @@ from zodi.cli.options import json_option, write_json
 def command(model: Path, images: tuple[str, ...], json_file: str | None, **options: Any) -> None:
     """Segment IMAGES (files, folders or glob patterns) with MODEL: a checkpoint, or an exported .onnx, .xml or .engine.
 
-    DIR/labels holds PNG files of train ids, DIR/overlays the images in the classes' colours. Images may have any size:
-    they are resized or cut into windows as the file says. Only checkpoints need PyTorch.
+    DIR/labels holds PNG files of train ids, DIR/overlays the images in the classes' colours; what lies there is not
+    predicted itself. Images may have any size: they are resized or cut into windows as the file says. Only checkpoints
+    need PyTorch.
     """
     from zodi.cli.progress import progress
     from zodi.predicting import predict_images
 
     with progress("predict") as update:
-        done = predict_images(model, images, options.pop("output"), **options, on_progress=update)
+        done = predict_images(
+            model,
+            images,
+            options.pop("output"),
+            **options,
+            notify=lambda message: click.echo(f"note: {message}", err=True),
+            on_progress=update,
+        )
     for path, reason in done.failed.items():
         click.echo(f"left out: {reason}" if path in reason else f"left out: {path}: {reason}", err=True)
     if json_file != "-":

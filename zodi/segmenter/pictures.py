@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 ALPHA = 0.6  # of the class colours over the image
 GAP = 4  # pixels between the three
+ROWS = 256  # that are mixed at a time
 
 
 def overlay(image: Pixels, ids: Pixels, palette: tuple[Colour, ...]) -> Pixels:
     """Class colours over an image (H, W, 3); void stays as it is."""
     colours = np.zeros((256, 3), np.float32)
     colours[: len(palette)] = palette
-    mixed = (1 - ALPHA) * image + ALPHA * colours[ids]
-    shown: Pixels = np.where((ids < len(palette))[..., None], mixed.round(), image).astype(np.uint8)
+    shown = image.copy()
+    for top in range(0, len(image), ROWS):  # in parts: a mixture takes eight times the memory of the image
+        part, where = image[top : top + ROWS], ids[top : top + ROWS]
+        mixed = (1 - ALPHA) * part + ALPHA * colours[where]
+        shown[top : top + ROWS] = np.where((where < len(palette))[..., None], mixed.round(), part)
     return shown
 
 
