@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import make_street
 from PIL import Image
+from turned import save_stored
 
 from zodi.api import report
 from zodi.errors import OutputError
@@ -171,3 +172,19 @@ def test_in_a_browser_nothing_overflows_and_nothing_fails(transfer, tmp_path, wi
     assert int(found[2]) == width
     assert int(found[1]) <= width
     assert "CONSOLE" not in done.stderr
+
+
+def test_a_turned_source_is_shown_upright(tmp_path, transfer):
+    before = page_of(tmp_path, transfer)
+    for i in range(6):
+        path = tmp_path / f"source/images/a/{i}.png"
+        save_stored(Image.open(path).copy(), path, i + 3)
+    assert page_of(tmp_path, transfer) == before
+
+
+def test_files_that_cannot_be_read_do_not_end_a_page(tmp_path, transfer):
+    (tmp_path / "source/images/a/1.png").write_bytes(b"no image")
+    (transfer / "night/a/2.png").write_bytes(b"no image")
+    page = page_of(tmp_path, transfer)
+    assert page.count("is empty, truncated or not an image") == 2 and "Files that cannot be read" in page
+    assert page.count('<input type="range"') == 4

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zodi.data import read_image
-from zodi.errors import OutputError
+from zodi.errors import DataError, OutputError
 from zodi.report.blocks import Bar, Bars, Block, Facts, Picture, Section, Table, per_cent
 from zodi.report.pictures import photo, png_file
 
@@ -32,10 +32,13 @@ def evaluation_section(directory: Path) -> Section:
     """An output of `zodi evaluate -o`: IoU by class, overlays, confusion."""
     content = read_json(directory / "evaluation.json")
     blocks: list[Block] = [scores_table(content["results"])]
-    blocks += [
-        Picture(photo(read_image(path)), f"{path.stem}: image, truth, prediction")
-        for path in sorted((directory / "overlays").rglob("*.png"))[:8]
-    ]
+    broken: list[tuple[str, str]] = []
+    for path in sorted((directory / "overlays").rglob("*.png"))[:8]:
+        try:
+            blocks.append(Picture(photo(read_image(path)), f"{path.stem}: image, truth, prediction"))
+        except DataError as error:
+            broken.append((path.stem, str(error)))
+    blocks += [Facts(broken, "Files that cannot be read")] if broken else []
     blocks += [Picture(png_file(path), path.stem) for path in sorted(directory.glob("confusion-*.png"))]
     return Section(f"Evaluation: {directory.name}", f"{content['model']}, scale {content['scale']}.", blocks)
 
@@ -91,7 +94,7 @@ def flatten(content: Any, prefix: str = "") -> list[tuple[str, str]]:
 def read_json(path: Path) -> Any:
     """A JSON file; OutputError where it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be read ({error}): run its command again") from None
 

@@ -37,10 +37,13 @@ def transfer_section(output: Path, *, images: int) -> Section:
     worst, others = choose(made, images)
     sources = {name: _source(run["domains"][name]["source"]) for name in names}
     missing = sorted({str(run["domains"][name]["source"]["root"]) for name in names if sources[name] is None})
+    broken: list[tuple[str, str]] = []
     for text, chosen in (("Worst agreement with the label first.", worst), ("Drawn at random from the rest.", others)):
-        shots = [shot for row in chosen if (shot := _shot(output, row, run, sources[row.domain])) is not None]
+        shots = [shot for row in chosen if (shot := _shot(output, row, run, sources[row.domain], broken))]
         if shots:
             blocks.append(Gallery(shots, f"{text} {len(shots)} of {len(made)} results."))
+    if broken:
+        blocks.append(Facts(broken, "Files that cannot be read"))
     failures = [(row.key, row.error or "") for row in rows.values() if row.status == "failed"]
     if failures:
         blocks.append(Facts(failures[:20], f"The first of {len(failures)} failures"))
@@ -99,11 +102,22 @@ def _source(source: dict[str, Any]) -> tuple[Dataset, dict[str, Sample]] | None:
     return dataset, {sample.key: sample for sample in dataset.samples}
 
 
-def _shot(output: Path, row: Row, run: dict[str, Any], source: tuple[Dataset, dict[str, Sample]] | None) -> Shot | None:
+def _shot(
+    output: Path,
+    row: Row,
+    run: dict[str, Any],
+    source: tuple[Dataset, dict[str, Sample]] | None,
+    broken: list[tuple[str, str]],
+) -> Shot | None:
+    """A result beside its source; files that cannot be read are added to `broken`, and the rest is shown."""
     path = result_path(output, row.domain, row.key, quarantined=row.status == "quarantined")
     if not path.is_file():
         return None
-    result = read_image(path)
+    try:
+        result = read_image(path)
+    except DataError as error:
+        broken.append((row.key, str(error)))
+        return None
     found = row.scores or {}
     scores = ", ".join(f"{text} {found[key]:.2f}" for key, text in SCORES.items() if key in found)
     note = f"{row.domain}{', quarantined' if row.status == 'quarantined' else ''}: {scores}"
@@ -112,9 +126,13 @@ def _shot(output: Path, row: Row, run: dict[str, Any], source: tuple[Dataset, di
         return Shot(row.key, photo(result), note=note)
     settings = run["domains"][row.domain]["settings"]
     size = (result.shape[0], result.shape[1])
+    try:
+        image, ids = read_image(sample.image), read_label(source[0], sample)
+    except DataError as error:
+        broken.append((row.key, str(error)))
+        return Shot(row.key, photo(result), note=note)
     control = control_image(
-        read_label(source[0], sample), source[0].label_set, size,
-        palette=settings["palette"], resize=settings["control_resize"],
-    )  # fmt: skip
-    before = photo(resize_image(read_image(sample.image), size))
+        ids, source[0].label_set, size, palette=settings["palette"], resize=settings["control_resize"]
+    )
+    before = photo(resize_image(image, size))
     return Shot(row.key, photo(result), before, note, [("control map", drawing(control))])

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from zodi.data import Dataset, Sample, read_image, read_label
+from zodi.errors import DataError
 from zodi.files import write_atomic
 from zodi.transfer.images import ControlResize, Rgb, control_image, resize_image
 from zodi.transfer.items import result_path
@@ -26,7 +27,7 @@ def write_preview(
     control_resize: ControlResize = "nearest",
     last: tuple[str, Callable[[str], Rgb]] | None = None,
 ) -> int:
-    """Write a PNG with a row per sample that has results; returns the number of rows (0: nothing is written).
+    """Write a PNG with a row per sample that has results and can be read; returns how many (0: nothing is written).
 
     last  title of one more column, and what gives its picture for a key
     """
@@ -35,12 +36,15 @@ def write_preview(
         found = [result_path(output, domain, sample.key) for domain in domains]
         if not all(file.is_file() for file in found):
             continue
-        results = [read_image(file) for file in found]
+        try:
+            results = [read_image(file) for file in found]
+            image, ids = read_image(sample.image), read_label(dataset, sample)
+        except DataError:  # a file that was changed or damaged since: the others are worth looking at
+            continue
         size = (results[0].shape[0], results[0].shape[1])
-        ids = read_label(dataset, sample)
         control = control_image(ids, dataset.label_set, size, palette=palette, resize=control_resize)
         more = [] if last is None else [last[1](sample.key)]
-        rows.append([resize_image(read_image(sample.image), size), control, *results, *more])
+        rows.append([resize_image(image, size), control, *results, *more])
     titles = ["source", "control map", *domains, *([] if last is None else [last[0]])]
     if rows:
         write_atomic(path, encode_png(sheet(rows, titles)))
