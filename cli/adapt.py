@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zodi.cli.config_file import config_option, write_config
-from zodi.cli.options import Size, json_option, need, source_options, write_json
+from zodi.cli.options import Size, json_option, need, source_options, tell_before_run, write_json
 
 
 class NetOption(click.ParamType[tuple[str, Any]]):
@@ -196,6 +196,7 @@ def command(
     if not oracle and (oracle_split or oracle_condition):
         raise click.UsageError("--oracle-split and --oracle-condition need --oracle")
     targets = open_places(oracle, of_target | reading)
+    tell_before_run(opened, *targets)
     adapting = None
     if synthetic or baseline:
         statistics = norm_statistics or ("both" if recipe == "reference" else "synthetic")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from zodi.cli.options import json_option, need, source_options, write_json
+from zodi.cli.options import json_option, need, source_options, tell_before_run, write_json
 
 
 @click.command("estimate")
@@ -50,6 +50,7 @@ def command(
     from zodi.data import open_dataset
 
     opened = open_dataset(dataset, directory, split=split, condition=condition, labels=labels, label_set=label_set)
+    tell_before_run(opened)
     with progress("estimate") as update:
         rows = estimate_target(checkpoint, opened, synthetic, on_progress=update, **options)
     for row in rows:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zodi.cli.options import DATASETS, Size, dataset_options, json_option, write_json
+from zodi.cli.options import DATASETS, Size, dataset_options, json_option, tell_before_run, write_json
 
 if TYPE_CHECKING:
     from zodi.data import Dataset
@@ -97,6 +97,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
         batch=options["batch"],
     )
     datasets = open_places(places, options)
+    tell_before_run(*datasets)
     segmenter = open_model(model, options["device"])
     if options["acdc_zip"] is not None:
         if len(datasets) != 1:
@@ -158,11 +159,15 @@ class _Pictures:
         drawn = self._drawn.get(folder, 0)
         if self._output is None or drawn >= self._overlays:
             return
+        from zodi.errors import FileNameError
         from zodi.segmenter.pictures import write_overlay
 
         self._drawn[folder] = drawn + 1
         path = self._output / "overlays" / folder / f"{sample.key.replace('/', '_')}.png"
-        write_overlay(path, image, truth, prediction, self._palette)
+        try:
+            write_overlay(path, image, truth, prediction, self._palette)
+        except FileNameError as error:
+            click.echo(f"left out: {error}", err=True)
 
     def finish(self, scores: "list[Score]", content: dict[str, Any]) -> None:
         if self._output is None:

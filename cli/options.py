@@ -2,13 +2,17 @@
 
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from zodi.data import Dataset
 
 DATASETS = ("cityscapes", "acdc", "gta5", "camvid", "folder")
 LABEL_KINDS = ("ids", "train-ids", "colours")
@@ -111,13 +115,24 @@ def write_json(json_file: str | None, content: object) -> None:
     """Write `content` to a file or, for "-", to standard output; nothing for None."""
     if json_file is None:
         return
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    if json_file == "-":
-        sys.stdout.write(text)
-    else:
-        from zodi.files import write_atomic
+    from zodi.files import utf8, write_atomic
 
-        write_atomic(Path(json_file), text.encode())
+    text = utf8(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    if json_file == "-":
+        sys.stdout.write(text.decode())
+    else:
+        write_atomic(Path(json_file), text)
+
+
+def tell_before_run(*datasets: "Dataset") -> None:
+    """Print what is to be known of data sets before hours are spent on them, in few lines."""
+    from zodi.data.check import before_run
+
+    if os.environ.get("RANK", "0") != "0":  # of the processes of `accelerate launch` only the first one tells
+        return
+    for dataset in datasets:
+        for line in before_run(dataset):
+            click.echo(f"note: {line}", err=True)
 
 
 def need(value: Any, option: str) -> Any:

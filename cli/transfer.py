@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from zodi.cli.options import Shard, dataset_options, json_option, model_options, need, write_json
+from zodi.cli.options import Shard, dataset_options, json_option, model_options, need, tell_before_run, write_json
 
 
 @click.group("transfer", invoke_without_command=True)
@@ -139,6 +139,7 @@ def command(context: click.Context, /, **options: Any) -> None:  # fmt: skip
         labels=options["labels"],
         label_set=options["label_set"],
     )
+    tell_before_run(dataset)
     settings = TransferSettings(**{name: options[name] for name in TransferSettings.__dataclass_fields__})
     chosen: dict[str, Any] = {
         "model": api.ModelChoice(_named_model(options), options["controlnet"], options["variant"], options["revision"]),

@@ -50,3 +50,24 @@ def test_unknown_domain():
         find_domain("dusk")
     with pytest.raises(SettingsError, match="cannot be read"):
         find_domain("missing.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(night:1.4)", "(wet road:2)", "((fog))", "<lora:rain_v2:0.8>", "[snow|rain]", "[day:night:0.5]", "[day:9]",
+     "(a: .5)", "{red|blue}", "BREAK", "(two lanes:-0.5)"],
+)  # fmt: skip
+def test_syntax_of_web_uis_is_told(text):
+    warning = Domain("dusk", f"driving at dusk, {text}", 0.5).warning
+    assert repr(text) in warning and "'dusk'" in warning and "\n" not in warning
+    assert repr(text) in Domain("dusk", "driving", 0.5, negative_prompt=f"blurred {text}").warning
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["driving at night (in a city)", "a road (at 23:30)", "wide (16:9)", "(ratio 3:1)", "(lanes: 2)", "[sic]", "a:b",
+     "rain, snow: both", "a < b", "half (or more) of it, (twice)", "break of day", "{x}", "(e.g. a car: red)"],
+)  # fmt: skip
+def test_plain_english_is_not(text):
+    assert Domain("dusk", text, 0.5).warning is None
+    assert all(preset.warning is None for preset in PRESETS.values())

@@ -1,5 +1,6 @@
 """Target domains: a prompt and a strength each. Presets from ZoDi (arXiv 2403.13652), or a user's TOML file."""
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,6 +9,16 @@ from zodi.errors import SettingsError
 
 RESERVED = ("quarantine", "masks")
 ORIGINAL = "ZoDi (arXiv 2403.13652), the authors' published settings"
+
+# what Stable Diffusion web UIs parse in prompts and a text encoder does not
+WEB_UI_SYNTAX = re.compile(
+    r"\([^()]*(?:[^()\s\d:]:-?\d|:\s*-?\d?\.\d+)\s*\)"  # (night:1.4), (night:2); not (at 23:30), (lanes: 2)
+    r"|\(\([^()]*\)\)"  # ((night))
+    r"|<\w+:[^<>]+>"  # <lora:x:0.8>
+    r"|\[[^\[\]]*(?:\||:\s*[\d.]|:[^\[\]]*:)[^\[\]]*\]"  # [a|b], [a:b:0.5], [a:5]
+    r"|\{[^{}]*\|[^{}]*\}"  # {a|b}
+    r"|\bBREAK\b"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,17 @@ class Domain:
     def full_prompt(self) -> str:
         """The text that the model is given."""
         return f"{self.prompt}, {self.added_prompt}" if self.added_prompt else self.prompt
+
+    @property
+    def warning(self) -> str | None:
+        """What to know of its prompts: weights and the like, as web UIs have them, are text like any other here."""
+        found = WEB_UI_SYNTAX.search(self.full_prompt) or WEB_UI_SYNTAX.search(self.negative_prompt)
+        if found is None:
+            return None
+        return (
+            f"domain {self.name!r}: {found[0]!r} in the prompt is not parsed, the model reads it as plain text: write "
+            "the words alone, weights, <lora:...> and [a|b] have no effect"
+        )
 
 
 PRESETS: dict[str, Domain] = {
@@ -89,8 +111,8 @@ def find_domain(name_or_file: str) -> Domain:
 def read_toml(path: Path) -> dict[str, object]:
     """The tables of a TOML file; SettingsError where it is missing or malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+        raise SettingsError(f"{path}: not valid TOML in UTF-8: {error}") from None

@@ -244,3 +244,36 @@ def test_a_signal_ends_the_run_between_batches(tiny_model, tmp_path, number, sta
         p.relative_to(output / "night").as_posix() for p in output.rglob("*.png")
     }
     assert not list(output.rglob("*.tmp"))
+
+
+def test_what_is_wrong_with_the_data_set_is_shown_before_the_run(cli, tiny_model, street, tmp_path):
+    (street / "images/a/x.heic").write_bytes(b"x")
+    for i in range(20):
+        Image.new("L", (96, 48)).save(street / f"labels/a/alone-{i}.png")
+    run = ("transfer", "--root", street, "--model", tiny_model, "-o", tmp_path / "out", *QUICK)
+    for done in (cli(*run, "--dry-run"), cli(*run)):
+        assert done.status == 0
+        notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+        assert [note.partition(": ")[2].partition(": ")[0] for note in notes] == [
+            str(street / "labels/a/alone-0.png"), str(street / "images/a/x.heic"),
+        ]  # fmt: skip
+        assert "has no image" in notes[0] and notes[0].endswith("(19 more like it)")
+
+
+def test_syntax_of_web_uis_in_a_prompt_is_told_once(cli, tiny_model, street, tmp_path):
+    toml = tmp_path / "dusk.toml"
+    toml.write_text('\ufeffprompt = "driving at night, (snow:1.4), <lora:x:1>"\nstrength = 0.5\n', encoding="utf-8")
+    run = ("transfer", "--root", street, "--model", tiny_model, "-o", tmp_path / "out", *QUICK, "--domain", toml)
+    done = cli(*run)
+    assert done.stderr.count("'(snow:1.4)' in the prompt is not parsed") == 1, done.stderr
+    assert "not parsed" not in cli(*run[:-2], "--domain", "night").stderr
+
+
+def test_a_dry_run_passes_over_what_cannot_be_read(cli, tiny_model, street, tmp_path):
+    run = ("transfer", "--root", street, "--model", tiny_model, "-o", tmp_path / "out", *QUICK, "--dry-run")
+    (street / "images/a/0.png").write_bytes(b"no image")
+    assert cli(*run).status == 0
+    for i in (1, 2):
+        (street / f"images/a/{i}.png").write_bytes(b"no image")
+    done = cli(*run)
+    assert done.status == 1 and "a/0.png: is empty, truncated or not an image" in done.stderr

@@ -51,6 +51,27 @@ def test_train_then_evaluate(cli, data, tmp_path):
     assert len(np.unique(np.asarray(Image.open(tmp_path / "out/confusion-data.png").convert("L")))) > 10
 
 
+def test_what_is_wrong_with_a_data_set_is_shown_first(cli, data, tmp_path):
+    (data / "images/a/x.heic").write_bytes(b"x")
+    model = tmp_path / "model"
+    for command in (
+        ("adapt", "--source", data, "-o", model, *ADAPT, "--iterations", 1),
+        ("evaluate", model, data, "-o", tmp_path / "out"),
+    ):
+        done = cli(*command)
+        assert done.status == 0, done.stderr
+        assert done.stderr.startswith(f"note: {data}/images/a/x.heic: is left out, .heic files are not read here")
+
+
+def test_a_name_too_long_for_an_overlay_costs_that_alone(cli, data, checkpoint, tmp_path):
+    for kind in ("images", "labels"):
+        (data / kind / ("x" * 200)).mkdir()
+        (data / kind / "a/0.png").rename(data / kind / ("x" * 200) / f"{'y' * 200}.png")
+    done = cli("evaluate", checkpoint, data, "-o", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    assert done.stderr.count("left out: ") == 1 and len(list((tmp_path / "out/overlays").rglob("*.png"))) == 6
+
+
 def test_the_table_says_per_cent_and_scale(cli, data, checkpoint):
     shown = cli("evaluate", checkpoint, "--root", data)
     assert shown.status == 0, shown.stderr
