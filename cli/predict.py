@@ -15,6 +15,13 @@ from zodi.cli.options import json_option, write_json
     "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the pictures go."
 )
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Also draw classes over the images.")
+@click.option(
+    "--labels",
+    default="palette",
+    show_default=True,
+    type=click.Choice(["palette", "grey"]),
+    help="PNG files of ids with the classes' colours as a palette, or of plain 8-bit grey, as OpenCV reads ids.",
+)
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images per call.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads. [default: all]")

@@ -17,7 +17,7 @@ from zodi.data.dataset import in_brief
 from zodi.data.layout import pictures, with_suffix
 from zodi.data.suffixes import FURTHER_SUFFIXES, IMAGE_SUFFIXES, LABEL_SUFFIXES
 from zodi.engines.segmenters import DeployedSegmenter, open_segmenter
-from zodi.errors import DataError, FileNameError
+from zodi.errors import DataError, FileNameError, SettingsError
 from zodi.files import write_atomic
 from zodi.labels import Colour
 from zodi.memory import is_out_of_memory
@@ -27,6 +27,7 @@ from zodi.segmenter.pictures import overlay
 
 LABELS, OVERLAYS = "labels", "overlays"
 NO_MEMORY = "does not fit into memory: make it smaller, or cut it into parts"
+LABEL_PNGS = ("palette", "grey")
 
 
 @dataclass
@@ -44,6 +45,7 @@ def predict_images(
     output: Path,
     *,
     overlays: bool = True,
+    labels: str = "palette",
     batch: int = 1,
     device: str = "auto",
     threads: int | None = None,
@@ -51,16 +53,19 @@ def predict_images(
     notify: Callable[[str], None] = lambda message: None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, key: None,
 ) -> Predicted:
-    """Write `labels/KEY.png`, train ids at the image's own size in the classes' colours, and `overlays/KEY.png`.
+    """Write `labels/KEY.png`, train ids at the image's own size, and `overlays/KEY.png`.
 
     model   a checkpoint directory or a file that `zodi export-segmenter` made
     places  images, folders and glob patterns; KEY is an image's path within its folder, without suffix
+    labels  PNGs of ids with the classes' colours as their "palette", or "grey", which OpenCV reads as ids too
     batch   images per call, where the file takes so many
     notify  told which files of the places are no images to predict, e.g. what an earlier call wrote
 
     Images are read upright. One that cannot be read or predicted is left out and told. Raises DataError where there is
-    no image or two have one key, ModelError, EngineError and OutputError.
+    no image or two have one key, SettingsError, ModelError, EngineError and OutputError.
     """
+    if labels not in LABEL_PNGS:
+        raise SettingsError(f"labels is {labels!r}, allowed are {', '.join(LABEL_PNGS)}")
     images = find_images(places, output, notify)
     segmenter = open_segmenter(model, device=device, threads=threads)
     start = time.perf_counter()
@@ -81,7 +86,9 @@ def predict_images(
             try:
                 if ids is None:
                     raise MemoryError
-                result.labels[key] = _write(output, key, image, ids, segmenter.info.palette, overlays=overlays)
+                label = label_png(ids, segmenter.info.palette if labels == "palette" else None)
+                shown = overlay(image, ids, segmenter.info.palette) if overlays else None
+                result.labels[key] = _write(output, key, label, shown)
             except FileNameError as error:
                 result.failed[str(images[key])] = str(error)
             except MemoryError:
@@ -158,19 +165,20 @@ def _predict(segmenter: DeployedSegmenter, images: Sequence[Pixels]) -> Sequence
     return [ids for image in images for ids in _predict(segmenter, [image])]
 
 
-def _write(output: Path, key: str, image: Pixels, ids: Pixels, palette: tuple[Colour, ...], *, overlays: bool) -> Path:
-    """Write the label and the overlay of an image, return the label's path."""
+def _write(output: Path, key: str, label: bytes, shown: Pixels | None) -> Path:
+    """Write the label's PNG and the overlay of an image, return the label's path."""
     path = output / LABELS / f"{key}.png"
-    write_atomic(path, label_png(ids, palette), sync=False)
-    if overlays:
-        write_atomic(output / OVERLAYS / f"{key}.png", _png(Image.fromarray(overlay(image, ids, palette))), sync=False)
+    write_atomic(path, label, sync=False)
+    if shown is not None:
+        write_atomic(output / OVERLAYS / f"{key}.png", _png(Image.fromarray(shown)), sync=False)
     return path
 
 
-def label_png(ids: Pixels, palette: tuple[Colour, ...]) -> bytes:
-    """Train ids (H, W) as a PNG whose pixels are the ids, and whose palette shows them in the classes' colours."""
+def label_png(ids: Pixels, palette: tuple[Colour, ...] | None) -> bytes:
+    """Train ids (H, W) as a PNG whose pixels are the ids: in the classes' colours by a palette, or 8-bit grey."""
     picture = Image.fromarray(ids)
-    picture.putpalette([value for colour in palette for value in colour])
+    if palette is not None:
+        picture.putpalette([value for colour in palette for value in colour])
     return _png(picture)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -47,6 +48,33 @@ def test_predictions_are_labels_that_zodi_reads(exported, street_set, tmp_path):
     dataset = open_dataset(None, tmp_path)
     assert len(dataset.samples) == 6
     assert set(np.unique(read_label(dataset, dataset.samples[0]))) <= CITYSCAPES_19.ids
+
+
+def test_grey_labels_are_ids_in_opencv_too(cli, exported, street_set, tmp_path):
+    images = street_set.root / "images"
+    for kind in ("palette", "grey"):
+        root = tmp_path / kind
+        done = cli("predict", exported / "model.onnx", images, "-o", root, "--labels", kind, "--no-overlays")
+        assert done.status == 0, done.stderr
+        shutil.copytree(images, root / "images")
+        (root / "dataset.json").write_text('{"dataset": "folder", "label_set": "cityscapes", "labels": "train-ids"}')
+        assert cli("data", "check", "--root", root).status == 0
+    for name in ("a/0.png", "a/5.png"):
+        ids = np.asarray(Image.open(tmp_path / "palette/labels" / name))
+        grey = cv2.imread(str(tmp_path / "grey/labels" / name), cv2.IMREAD_UNCHANGED)
+        assert (grey.dtype, grey.shape) == (np.uint8, (48, 96))
+        assert np.array_equal(grey, ids)
+    palette, grey = (open_dataset(None, tmp_path / kind) for kind in ("palette", "grey"))
+    for pair in zip(palette.samples, grey.samples, strict=True):
+        assert np.array_equal(read_label(palette, pair[0]), read_label(grey, pair[1]))
+    rows = []
+    for kind in ("palette", "grey"):
+        done = cli("evaluate", exported / "model.onnx", tmp_path / kind, "--device", "cpu", "--json", "-")
+        assert done.status == 0, done.stderr
+        rows.append({k: v for k, v in json.loads(done.stdout)["results"][0].items() if k not in ("dataset", "root")})
+    assert rows[0]["miou"] == rows[1]["miou"] > 0.99
+    with pytest.raises(SettingsError, match="labels is 'colours', allowed are palette, grey"):
+        predict_images(exported / "model.onnx", [str(images)], tmp_path, labels="colours")
 
 
 def test_grey_alpha_and_palette_images_are_taken_16_bits_are_not(cli, exported, tmp_path):
