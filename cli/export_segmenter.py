@@ -14,6 +14,7 @@ DIRECTORY = click.Path(path_type=Path)
 @click.argument("checkpoint", type=DIRECTORY)
 @click.option("--format", default="onnx", show_default=True, type=click.Choice(["onnx", "openvino", "trt"]))
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(["fp32", "fp16", "bf16", "int8"]))
+@click.option("--opset", type=int, metavar="N", help="Of the ONNX graph: 18 to 23. [default: 20, with bf16 22]")
 @click.option("--size", type=Size(), help="Of the images in the file. [default: as the model was trained]")
 @click.option(
     "--dynamic",
@@ -120,5 +121,8 @@ def print_report(directory: Path, report: dict[str, Any]) -> None:
     if figures["miou_file"] is not None:
         agreement += f", mIoU {figures['miou_file']:.2%} (PyTorch {figures['miou_torch']:.2%})"
     click.echo(f"{directory / report['file']}: {report['mib']:.1f} MiB, {agreement}, on {report['samples']}")
+    if "onnxruntime" in (made := report["metadata"]["made"]):
+        needs = f"needs ONNX Runtime {made['onnxruntime']} or later"
+        click.echo(f"opset {made['opset']}, IR version {made['ir_version']}: {needs}")
     if report["not_run"]:
         click.echo(f"these are the figures of its ONNX graph; the file was not run here: {report['not_run']}")

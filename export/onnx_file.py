@@ -17,6 +17,11 @@ from zodi.ports import Dim, Graph, Port
 
 EXPORTER = "torch.onnx.export(dynamo=True)"
 OPSETS = {"fp32": 20, "fp16": 20, "bf16": 22}  # convolutions know bfloat16 from 22 on
+# The first ONNX Runtime that runs an opset at its lowest IR version: the table "ONNX opset support" of
+# https://onnxruntime.ai/docs/reference/compatibility.html, which ends at 1.20; 1.21 and 1.23 by trying each release.
+# It has 1.14 for opset 18, which cannot be tried: Python 3.11 has no older wheel than 1.15.
+# The exporter writes no lower opset than 18, and no higher one than 23 with the oldest onnxscript that zodi allows.
+ONNXRUNTIMES = {18: "1.15", 19: "1.16", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.23"}
 ELEMENT_TYPES = {"float32": 1, "int64": 7}  # onnx.TensorProto
 WEIGHT_TYPES = {"fp32": 1, "fp16": 10, "bf16": 16}
 
@@ -67,6 +72,20 @@ def write_graph(
     _name_dimensions(path, graph, varying)
 
 
+def lowest_ir(opsets: Mapping[str, int]) -> int:
+    """The IR version that ONNX released opsets, by domain, with; domains that are not ONNX's own ask for none."""
+    from onnx import helper
+
+    return int(helper.find_min_ir_version_for([helper.make_opsetid(*o) for o in opsets.items()], ignore_unknown=True))
+
+
+def lower_ir(model: Any) -> None:
+    """Give a model the lowest IR version of its opsets; the exporter's is later, and older runtimes refuse it."""
+    for part in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.ClearField("metadata_props")  # the tracer's notes, which came with IR version 10
+    model.ir_version = lowest_ir({opset.domain: opset.version for opset in model.opset_import})
+
+
 def attach_identity(path: Path, identity: Mapping[str, Any]) -> None:
     """Write the identity into the file's metadata; the last change to it, as many tools drop what they do not know."""
     import onnx
@@ -109,6 +128,7 @@ def _name_dimensions(path: Path, graph: Graph, varying: set[str]) -> None:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
+    lower_ir(model)
     del model.graph.value_info[:]
     for port, value in zip((*graph.inputs, *graph.outputs), (*model.graph.input, *model.graph.output), strict=True):
         for dim, written in zip(port.dims, value.type.tensor_type.shape.dim, strict=True):

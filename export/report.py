@@ -26,16 +26,19 @@ def write_report(directory: Path, stem: str, report: dict[str, Any]) -> None:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a page."""
-    about = report["metadata"]
+    about, made = report["metadata"], report["metadata"]["made"]
+    needs = []
+    if "ir_version" in made:
+        needs = [f"IR version {made['ir_version']}, needs ONNX Runtime {made['onnxruntime']} or later.", ""]
     size = "x".join(map(str, about["size"]))
     lines = [
         f"# {report['file']}: {about['architecture']} on {about['encoder']}, {about['precision']}",
         "",
         f"Takes uint8 RGB images (batch, {size.replace('x', ', ')}, 3), returns {about['output']}; "
         f"{len(about['classes'])} classes; may vary: {about['dynamic']}; images of other sizes: {about['fit']}.",
-        f"Made by {about['made']['exporter']}, opset {about['made']['opset']}, zodi {about['made']['zodi']}, "
-        f"from weights {about['made']['weights'][:16]}.",
+        f"Made by {made['exporter']}, opset {made['opset']}, zodi {made['zodi']}, from weights {made['weights'][:16]}.",
         "",
+        *needs,
         f"Compared with PyTorch in fp32 on {report['samples']}; {report['max_drop_points']:g} points may be lost.",
         "",
         *_table(report),

@@ -17,17 +17,19 @@ from zodi.engines.trt_plans import find_target
 from zodi.errors import EngineError, ModelError, OutputError, SettingsError
 from zodi.export.acceptance import Reference, Samples, make_reference, measure, refusals
 from zodi.export.half import convert_precision
-from zodi.export.onnx_file import OPSETS
+from zodi.export.onnx_file import ONNXRUNTIMES, OPSETS, lowest_ir
 from zodi.export.quantise import RANKING_IMAGES, Calibration, calibrate, quantise, rank_layers, steps
 from zodi.export.report import write_report
 from zodi.export.segmenter_files import FILES, open_graph, run_logits, write_file
-from zodi.export.segmenter_onnx import LOGITS, add_head, exporter, trace
+from zodi.export.segmenter_onnx import LOGITS, add_head, attach_metadata, exporter, trace
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.info import DYNAMIC, FITS, FORMATS, OUTPUTS, PRECISIONS, FileInfo
 from zodi.segmenter.nets import as_segmenter
 
 Notify = Callable[[str], None]
 Size = tuple[int, int]
+
+FINISHED = "finished.onnx"  # the graph with its head
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class SegmenterChoice:
     calibration  how ranges for int8 are found: "minmax", "entropy" or "percentile"
     max_drop     points of mIoU that may be lost
     compute_capabilities  of the GPUs that a TensorRT plan is built for ahead of time
+    opset        of the ONNX graph that the file is or is made of; None: the usual one of the precision
     """
 
     format: str = "onnx"
@@ -51,6 +54,7 @@ class SegmenterChoice:
     calibration: str = "minmax"
     max_drop: float = 0.5
     compute_capabilities: tuple[str, ...] = ()
+    opset: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -59,6 +63,9 @@ class SegmenterChoice:
         ):  # fmt: skip
             if value not in allowed:
                 raise SettingsError(f"{name} is {value!r}, allowed are {', '.join(allowed)}")
+        lowest, highest = OPSETS["bf16"] if self.precision == "bf16" else min(ONNXRUNTIMES), max(ONNXRUNTIMES)
+        if self.opset is not None and not lowest <= self.opset <= highest:
+            raise SettingsError(f"opset is {self.opset}, allowed for {self.precision} are {lowest} to {highest}")
 
 
 def describe(segmenter: Segmenter, choice: SegmenterChoice, weights: str) -> FileInfo:
@@ -73,6 +80,10 @@ def describe(segmenter: Segmenter, choice: SegmenterChoice, weights: str) -> Fil
             f"multiples of {multiple}: use --size {near[0]}x{near[1]}"
         )
     _, usual, _ = choice.batch
+    opset = choice.opset or OPSETS.get(choice.precision, OPSETS["fp32"])
+    made = {"exporter": exporter(), "opset": opset}
+    if choice.format == "onnx":
+        made |= {"ir_version": lowest_ir({"": opset}), "onnxruntime": ONNXRUNTIMES[opset]}
     return FileInfo(
         replace(segmenter.info, size=size),
         choice.format,
@@ -82,9 +93,8 @@ def describe(segmenter: Segmenter, choice: SegmenterChoice, weights: str) -> Fil
         (usual, usual, usual) if choice.dynamic == "none" else choice.batch,
         choice.fit,
         multiple,
-        {"exporter": exporter(), "opset": OPSETS.get(choice.precision, OPSETS["fp32"]), "weights": weights,
-         "zodi": __version__},
-    )  # fmt: skip
+        made | {"weights": weights, "zodi": __version__},
+    )
 
 
 def export_segmenter(
@@ -136,11 +146,12 @@ def export_segmenter(
             figures = measure_graph(graph, reference, file)
         report["graph"], report["refusals"] = figures, refusals(figures, choice.max_drop)
         if not report["refusals"]:
+            finished = scratch / FINISHED
+            if (file.format, file.precision) == ("openvino", "bf16"):  # OpenVINO rounds an fp32 file to bf16 itself
+                add_head(traced, finished, file, file.output)
             made = scratch / "made"
             made.mkdir()
-            # OpenVINO rounds an fp32 file to bf16 itself
-            source = traced if (file.format, file.precision) == ("openvino", "bf16") else graph
-            report |= _finish(source, made, reference, file, choice, figures, notify)
+            report |= _finish(finished, made, reference, file, choice, figures, notify)
         if report["refusals"]:
             write_report(directory, "refused", report)
             raise ModelError(
@@ -156,16 +167,21 @@ def export_segmenter(
 
 
 def measure_graph(graph: Path, reference: Reference, file: FileInfo) -> dict[str, Any]:
-    """Figures of a graph with logits, run as ONNX on this machine's CPU."""
-    finished = graph.with_name("finished.onnx")
+    """Figures of a graph with logits, run as ONNX on this machine's CPU.
+
+    What was run stays beside the graph as `FINISHED`; where the format is "onnx" it is the file, metadata and all.
+    """
+    finished = graph.with_name(FINISHED)
     add_head(graph, finished, file, file.output)
+    if file.format == "onnx":
+        attach_metadata(finished, file)
     opened = open_graph(finished, file)
     logits = open_graph(graph, file)
     return measure(reference, opened.predict, logits.run_file, file)
 
 
 def _finish(
-    graph: Path,
+    finished: Path,
     made: Path,
     reference: Reference,
     file: FileInfo,
@@ -173,13 +189,11 @@ def _finish(
     figures: dict[str, Any],
     notify: Notify,
 ) -> dict[str, Any]:
-    """Make the file of a graph that passed, and measure it as users will run it: the rest of the report.
+    """Make the file of a finished graph that passed, and measure it as users will run it: the rest of the report.
 
     figures  of the graph, which are an ONNX file's own
     """
     notify(f"writing {FILES[file.format][0]}")
-    finished = graph.with_name("finished.onnx")
-    add_head(graph, finished, file, file.output)
     path = write_file(finished, made, file, choice.compute_capabilities)
     rest: dict[str, Any] = {
         "mib": sum((made / part).stat().st_size for part in FILES[file.format]) / 2**20,

@@ -13,7 +13,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from zodi.errors import ModelError
-from zodi.export.onnx_file import EXPORTER
+from zodi.export.onnx_file import EXPORTER, lower_ir
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.info import METADATA_KEY, PORT, FileInfo
 
@@ -45,7 +45,8 @@ class FromPixels(nn.Module):
 def trace(segmenter: Segmenter, path: Path, file: FileInfo, opset: int) -> None:
     """Write the net up to its logits, in fp32, with batch norm folded into convolutions.
 
-    Sizes that vary are called "batch", "height" and "width". Raises ModelError where the net cannot be traced so.
+    Sizes that vary are called "batch", "height" and "width". Raises ModelError where the net cannot be traced so, or
+    has an operator that the exporter cannot write in this opset.
     """
     if file.dynamic == "all" and any(isinstance(layer, Conv2dSame) for layer in segmenter.net.modules()):
         raise ModelError(  # the tracer would reason about nested roundings for hours
@@ -72,9 +73,14 @@ def trace(segmenter: Segmenter, path: Path, file: FileInfo, opset: int) -> None:
                 f"{file.model.architecture} on {file.model.encoder} cannot be traced with --dynamic {file.dynamic}: "
                 f"{reason}: use --dynamic {'batch' if file.dynamic == 'all' else 'none'}"
             ) from None
-        program: Any = torch.onnx.export(
-            exported, dynamo=True, opset_version=opset, input_names=[PORT], output_names=[LOGITS], verbose=False
-        )
+        try:
+            program: Any = torch.onnx.export(
+                exported, dynamo=True, opset_version=opset, input_names=[PORT], output_names=[LOGITS], verbose=False
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise _unwritable(file, opset, str(error.__cause__ or error)) from None
+    if (written := program.model.opset_imports[""]) != opset:  # where it cannot convert, the exporter only warns
+        raise _unwritable(file, opset, f"the exporter left it at {written}")
     taken = set()
     for node in program.model.graph:
         node.metadata_props.clear()  # stack traces, which hold paths
@@ -91,7 +97,7 @@ def trace(segmenter: Segmenter, path: Path, file: FileInfo, opset: int) -> None:
 
 
 def add_head(source: Path, target: Path, file: FileInfo, output: str) -> None:
-    """Write the file with logits and the result that is asked for: labels, logits or probabilities.
+    """Write the file with logits and the result that is asked for: labels, logits or probabilities; lowest IR version.
 
     Checked by ONNX's own rules, with shapes inferred strictly; ModelError where it breaks them.
     """
@@ -114,6 +120,7 @@ def add_head(source: Path, target: Path, file: FileInfo, output: str) -> None:
             shape = [batch, len(file.model.classes), *sides]
             value = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
         graph.output.append(value)
+    lower_ir(model)
     onnx.save(model, target)
     try:
         onnx.checker.check_model(str(target), full_check=True)
@@ -133,6 +140,13 @@ def attach_metadata(path: Path, file: FileInfo) -> None:
 def exporter() -> str:
     """What made the graph."""
     return f"{EXPORTER}, torch {torch.__version__}"
+
+
+def _unwritable(file: FileInfo, opset: int, reason: str) -> ModelError:
+    return ModelError(
+        f"{file.model.architecture} on {file.model.encoder} cannot be written in opset {opset}: "
+        f"{' '.join(reason.split())[:200]}: use another --opset or another net"
+    )
 
 
 def _name_sizes(path: Path, file: FileInfo) -> None:

@@ -9,9 +9,12 @@ import pytest
 from google.protobuf import text_format
 from PIL import Image
 
+from zodi.api import SegmenterChoice
 from zodi.deploying import calibration_arrays, fit_image, fit_label, scenes
+from zodi.engines.bundle import file_sha256
 from zodi.engines.segmenters import open_segmenter
-from zodi.errors import OutputError
+from zodi.errors import OutputError, SettingsError
+from zodi.export import segmenter as segmenter_export
 from zodi.export.triton import configuration, write_repository
 from zodi.labels import CITYSCAPES_19
 
@@ -34,6 +37,35 @@ def test_the_file_and_its_report(exported, checkpoint):
     page = (exported / "report.md").read_text()
     assert "| pixels with PyTorch's class | 100.0000% |" in page
     assert "opset 20" in page
+    assert "IR version 9, needs ONNX Runtime 1.17 or later." in page
+    assert (model.ir_version, about["made"]["ir_version"], about["made"]["onnxruntime"]) == (9, 9, "1.17")
+
+
+def test_another_opset_and_what_is_measured_is_the_file(cli, checkpoint, street_set, tmp_path, monkeypatch):
+    opened = []
+    original = segmenter_export.open_graph
+    monkeypatch.setattr(
+        segmenter_export, "open_graph", lambda path, file: opened.append(file_sha256(path)) or original(path, file)
+    )
+    done = cli(
+        "export-segmenter", checkpoint, "--opset", "18", "--root", street_set.root, "--samples", 2, "-o", tmp_path,
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    assert "opset 18, IR version 8: needs ONNX Runtime 1.15 or later" in done.stdout
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metadata"]["made"]["opset"] == 18
+    assert report["sha256"]["model.onnx"] == file_sha256(tmp_path / "model.onnx")
+    assert report["sha256"]["model.onnx"] in opened
+
+
+@pytest.mark.parametrize(("precision", "opset"), [("fp32", 17), ("int8", 24), ("bf16", 21)])
+def test_an_opset_that_is_not_written_is_refused_before_work(precision, opset):
+    allowed = "22 to 23" if precision == "bf16" else "18 to 23"
+    with pytest.raises(SettingsError, match=rf"^opset is {opset}, allowed for {precision} are {allowed}$"):
+        SegmenterChoice(precision=precision, opset=opset)
 
 
 def test_int8_that_loses_too_much_is_refused(cli, checkpoint, street_set, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import weakref
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -49,6 +50,8 @@ def test_parity_at_two_shapes_and_two_batches_is_in_the_bundle(tiny_bundle):
         assert len({row["shape"][0] for row in rows}) == 2
         assert len({tuple(row["shape"][1:]) for row in rows}) == (1 if name == "text_encoder" else 2)
         assert all(0 < row["floor"] < 5e-6 and 0 < row["error"] <= row["allowed"] for row in rows)
+        model = onnx.load(tiny_bundle / f"{name}.onnx", load_external_data=False)
+        assert (model.opset_import[0].version, model.ir_version) == (20, 9), "the lowest that the opset allows"
     assert bundle.engines["ort"]["precision"] == "fp32"
     assert set(bundle.engines["ort"]["parity"]) == set(bundle.graphs)
 

@@ -61,7 +61,8 @@ class FileInfo:
     batch      smallest, usual and largest number of images in a call
     fit        images of another size are resized ("resize"), or cut into windows of `size` ("window")
     multiple   sides are multiples of it, where the size may vary
-    made       exporter, opset, sha256 of the checkpoint's weights, version of zodi
+    made       exporter, opset, sha256 of the checkpoint's weights, version of zodi; of an onnx file also its
+               "ir_version", and "onnxruntime", the first version that runs it
     """
 
     model: SegmenterInfo
