@@ -199,7 +199,7 @@ def test_names_that_are_not_utf_8(camvid: Path) -> None:
     report = check_dataset(open_dataset("camvid", camvid))
     assert not report.problems and report.sizes == {(6, 8): 3}
     (note,) = report.notes
-    assert "1 names of images are not UTF-8" in note and "stra\udcdfe.png" in note
+    assert "images whose names are not UTF-8: 1, " in note and "stra\udcdfe.png" in note
 
 
 # --- byte order marks

@@ -88,9 +88,9 @@ def test_labels_of_the_upright_picture(tmp_path: Path, labels: str) -> None:
     report = check_dataset(turned)
     assert not report.problems and report.sizes == {(48, 96): 8}
     (note,) = report.notes
-    assert note.startswith(f"{7 if labels == 'shown' else 14} files are turned upright by their EXIF orientation")
+    assert note.startswith(f"files that their EXIF orientation turns upright: {7 if labels == 'shown' else 14}, ")
     assert f"{turned.samples[1].image} (2)" in note
-    assert before_run(turned)[0].startswith("7 files are turned upright") and not before_run(plain)
+    assert "turns upright: 7, " in before_run(turned)[0] and not before_run(plain)
     assert not check_dataset(plain).notes
 
 
@@ -104,7 +104,18 @@ def test_labels_drawn_on_stored_pixels(tmp_path: Path) -> None:
         assert "the label is 96x48" in problem.message and "is 48x96" in problem.message
         assert f"EXIF orientation {tag} turns {tag - 1}.png upright" in problem.message
         assert problem.message.endswith(f"remove the tag (exiftool -Orientation= {image})")
-    assert "7 files are turned upright" in " ".join(before_run(dataset))
+    assert "turns upright: 7, " in " ".join(before_run(dataset))
+
+
+def test_square_pictures_follow_the_rule(tmp_path: Path) -> None:
+    """Nothing tells how their labels were drawn; they are taken to fit the upright picture, which is said."""
+    plain = open_dataset(None, make_street(tmp_path / "plain", count=8, size=(48, 48)))
+    turned = open_dataset(None, turn(make_street(tmp_path / "turned", count=8, size=(48, 48)), "stored"))
+    report = check_dataset(turned)
+    assert not report.problems and "turns upright: 7, " in report.notes[0]
+    for expected, sample in zip(plain.samples, turned.samples, strict=True):
+        assert np.array_equal(read_image(sample.image), read_image(expected.image))
+        assert np.array_equal(read_label(turned, sample), np.asarray(Image.open(str(sample.label))))
 
 
 def test_a_tag_on_the_label_alone(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_labels_of_stored_pixels_are_failed_rows_that_name_exif(cli, tiny_model,
     run = ("transfer", "--root", root, "--model", tiny_model, "--domain", "night", "--steps", 2, "-o", tmp_path / "out")
     done = cli(*run)
     assert done.status == 1 and "4 transferred, 0 were done already, 4 failed" in done.stdout
-    assert re.search(r"note: 7 files are turned upright by their EXIF orientation, e\.g\. .*1\.png \(2\)", done.stderr)
+    assert re.search(r"note: files that their EXIF orientation turns upright: 7, e\.g\. .*1\.png \(2\)", done.stderr)
     failed = {row.key: row.error for row in read_rows(tmp_path / "out", {}).values() if row.status == "failed"}
     assert list(failed) == ["a/4", "a/5", "a/6", "a/7"]
     assert all(f"EXIF orientation {tag} turns {tag - 1}.png" in failed[f"a/{tag - 1}"] for tag in (5, 6, 7, 8))

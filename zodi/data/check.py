@@ -152,8 +152,8 @@ def _note_turned(files: list[str]) -> list[str]:
     if not files:
         return []
     return [
-        f"{len(files)} files are turned upright by their EXIF orientation, e.g. {files[0]}: labels must fit the "
-        "upright picture; where they were drawn on the stored pixels, remove the tags (exiftool -Orientation=)"
+        f"files that their EXIF orientation turns upright: {len(files)}, e.g. {files[0]}: labels must fit the upright "
+        "picture; where they were drawn on the stored pixels, remove the tags (exiftool -Orientation=)"
     ]
 
 
@@ -161,7 +161,7 @@ def _note_names(dataset: Dataset) -> list[str]:
     names = [str(sample.image) for sample in dataset.samples if not _is_utf8(str(sample.image))]
     if not names:
         return []
-    return [f"{len(names)} names of images are not UTF-8, e.g. {names[0]}: zodi reads them, other programs may not"]
+    return [f"images whose names are not UTF-8: {len(names)}, e.g. {names[0]}: other programs may not read them"]
 
 
 def _is_utf8(name: str) -> bool:

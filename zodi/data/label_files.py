@@ -53,7 +53,7 @@ def check_pair(image: NDArray[np.uint8], label: Ids, sample: Sample) -> None:
     if label.shape != image.shape[:2]:
         advice = "they must be of one size"
         if label.shape == image.shape[1::-1]:
-            advice = next((_turned(path) for path in (sample.image, sample.label) if path and _turned(path)), advice)
+            advice = next((_turned(path) for path in (sample.label, sample.image) if path and _turned(path)), advice)
         raise DataError(
             f"{sample.label}: the label is {label.shape[0]}x{label.shape[1]} (height x width), "
             f"its image {sample.image} is {image.shape[0]}x{image.shape[1]}: {advice}"

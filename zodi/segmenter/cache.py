@@ -32,7 +32,7 @@ class ImageCache:
 
         Raises OutputError where the directory cannot be made.
         """
-        self._kind = f"{size} {labels} upright"  # arrays of before 0.1 had pictures as stored, whatever EXIF said
+        self._kind = f"{size} {labels} upright"  # not the arrays of when EXIF was ignored
         self._directory = directory
         fits = expected * 4 * size[0] * size[1] <= MEMORY_BYTES
         self._memory: dict[tuple[Path, ...], Pixels] | None = {} if directory is None and fits else None

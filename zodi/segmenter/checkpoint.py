@@ -79,7 +79,7 @@ def read_info(directory: Path) -> SegmenterInfo:
                 "as a finished `zodi adapt` leaves it"
             )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a valid JSON file ({error}): copy the checkpoint again") from None
     return info_from_json(content, str(path))

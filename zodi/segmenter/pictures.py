@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from zodi.files import write_atomic
+from zodi.files import utf8, write_atomic
 from zodi.labels import Colour
 from zodi.segmenter.images import Pixels
 
@@ -63,7 +63,8 @@ def write_confusion(path: Path, score: "Score") -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth, % of its pixels")
-    axes.set_title(f"{score.name}{f', {score.condition}' if score.condition else ''}: {score.images} images")
+    title = f"{score.name}{f', {score.condition}' if score.condition else ''}: {score.images} images"
+    axes.set_title(utf8(title).decode())  # a folder's name may be in any encoding
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     write_atomic(path, content.getvalue(), sync=False)

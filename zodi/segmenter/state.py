@@ -162,7 +162,7 @@ def _csv(rows: list[list[str]]) -> bytes:
 
 def _compare(path: Path, described: Mapping[str, Any]) -> None:
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = json.loads(path.read_text(encoding="utf-8-sig"))
         parts = [(there[part], described[part]) for part in COMPARED]
         differing = [(key, old.get(key), new.get(key)) for old, new in parts for key in {**new, **old}]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

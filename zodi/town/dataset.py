@@ -94,7 +94,7 @@ def _open_directory(directory: Path, description: dict[str, Any]) -> None:
         write_atomic(directory / PLAN, _json(description))
         return
     try:
-        there = json.loads((directory / found).read_text(encoding="utf-8"))
+        there = json.loads((directory / found).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         there = None
     if not isinstance(there, dict):
