@@ -169,11 +169,13 @@ def read_bundle(directory: Path) -> Bundle:
 
 
 def file_problems(bundle: Bundle, names: Iterable[str] | None = None) -> dict[str, str]:
-    """What is wrong with which of the files, or all: "is missing", or "is not the file that was written"."""
+    """What is wrong with which of the files, or all: missing, a link to nothing, or not the file that was written."""
     problems = {}
     for name in bundle.files if names is None else names:
         expected, path = bundle.files[name], bundle.directory / name
-        if not path.is_file():
+        if path.is_symlink() and not path.exists():
+            problems[name] = f"is a link to {path.readlink()}, which is not here (git annex get, dvc pull)"
+        elif not path.is_file():
             problems[name] = "is missing"
         elif file_sha256(path) != expected:
             problems[name] = "is not the file that was written (its sha256 differs from bundle.json)"

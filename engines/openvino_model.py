@@ -9,6 +9,7 @@ import numpy as np
 
 from zodi import telemetry
 from zodi.engines.devices import cpu_threads
+from zodi.engines.onnx_weights import detach_weights, linked_weights
 from zodi.errors import EngineError, ModelError
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 the hint is for what is not quantised
@@ -37,9 +38,28 @@ def read_model(path: Path) -> Any:
     """
     core = open_core()
     try:
-        return core.read_model(path)
+        try:
+            return core.read_model(path)
+        except RuntimeError:
+            weights = linked_weights(path)
+            if weights is None:
+                raise
+            return _read_linked(core, path, weights)
     except RuntimeError as error:
         raise _unreadable(path, error) from None
+
+
+def _read_linked(core: Any, path: Path, weights: Path) -> Any:
+    """A model whose weights are a link out of its folder, which OpenVINO does not follow from 2026.2 on."""
+    content, arrays = detach_weights(path, weights)
+    model, constant = core.read_model(content), import_openvino().op.Constant
+    for parameter in model.get_parameters():
+        array = arrays.get(parameter.get_friendly_name())
+        if array is not None:
+            parameter.output(0).replace(constant(array, shared_memory=True).output(0))
+            model.remove_parameter(parameter)
+    model.validate_nodes_and_infer_types()
+    return model
 
 
 def compile_model(model: Any, path: Path, precision: str, threads: int | None) -> Any:

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zodi.engines.devices import cpu_threads
+from zodi.engines.onnx_weights import linked_weights, rename_weights
 from zodi.errors import EngineError, ModelError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -50,19 +51,32 @@ def open_session(
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for symbol, value in (fixed or {}).items():
         options.add_free_dimension_override_by_name(symbol, value)
-    read: Callable[[Path], str | bytes] = os.fspath
-    if fused:
-        from zodi.engines.ort_attention import fuse_attention
-
-        read = fuse_attention
-        options.add_session_config_entry(WEIGHTS_FOLDER, os.fspath(path.absolute().parent))
+    weights = linked_weights(path)
+    if fused or weights:
+        folder = weights.parent if weights else path.absolute().parent
+        options.add_session_config_entry(WEIGHTS_FOLDER, os.fspath(folder))
     try:
-        session = runtime.InferenceSession(read(path), options, providers=[(provider, dict(provider_options or {}))])
+        session = runtime.InferenceSession(
+            _read(path, fused, weights), options, providers=[(provider, dict(provider_options or {}))]
+        )
     except Exception as error:  # onnxruntime's own classes share no base below this one
         first = str(error).splitlines()[0][:300]
         raise ModelError(f"{path}: onnxruntime cannot load it: {first}") from None
     check_providers(session, provider)
     return session
+
+
+def _read(path: Path, fused: bool, weights: Path | None) -> str | bytes:
+    """What the session is made from: the file, or its content where that is changed first."""
+    if not fused and weights is None:
+        return os.fspath(path)
+    if fused:
+        from zodi.engines.ort_attention import fuse_attention
+
+        content = fuse_attention(path)
+    else:
+        content = path.read_bytes()
+    return content if weights is None else rename_weights(content, path, weights.name)
 
 
 def check_providers(session: Any, provider: str) -> None:

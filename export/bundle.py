@@ -144,12 +144,17 @@ def check_engine(
 
 
 def copy_bundle(source: Bundle, directory: Path) -> Bundle:
-    """A verified bundle at another place, weights by hard links where the file system has them; not its engines."""
+    """A verified bundle at another place, without its engines; data, also where the source has links into a store.
+
+    Weights are hard links where the source has them itself and the file system allows it.
+    """
     files = {name: sha256 for name, sha256 in source.files.items() if not name.endswith(".plan")}
     copy = Bundle(directory, source.info, source.precision, source.sizes, source.graphs, {}, files)
     try:
         for name in files:
             target = directory / name
+            if "/" in name and target.parent.is_symlink():  # into a store, whose files stay
+                target.parent.unlink()
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             if not (name.endswith(".data") and _link(source.directory / name, target)):
@@ -161,6 +166,8 @@ def copy_bundle(source: Bundle, directory: Path) -> Bundle:
 
 
 def _link(source: Path, target: Path) -> bool:
+    if source.is_symlink() or source.parent.is_symlink():  # a hard link would lead into the store that they lead to
+        return False
     try:
         os.link(source, target)
     except OSError:
@@ -226,6 +233,10 @@ def _write_parts(components: Components, bundle: Bundle) -> None:
     """Tokenizer and scheduler config."""
     info, directory = components.info, bundle.directory
     scheduler = {"_class_name": "DDIMScheduler", **info.scheduler, "prediction_type": info.prediction_type}
+    for folder in (directory / "scheduler", directory / "tokenizer"):
+        for path in (folder, *folder.glob("*")):
+            if path.is_symlink():  # into a store: new files must not be written through it
+                path.unlink()
     write_atomic(directory / "scheduler/scheduler_config.json", (json.dumps(scheduler, indent=2) + "\n").encode())
     components.tokenizer.save_pretrained(directory / "tokenizer")
     parts = [path for folder in ("scheduler", "tokenizer") for path in (directory / folder).iterdir()]
