@@ -98,7 +98,7 @@ def model_options(command: Command) -> Command:
         click.option(
             "--controlnet", metavar="HUB|DIR", help="ControlNet for segmentation maps. [default: inside the model]"
         ),
-        click.option("--variant", metavar="NAME", help="Variant of the model's weight files, e.g. non_ema."),
+        click.option("--variant", metavar="NAME", help="Variant of the weight files, ControlNet included, e.g. fp16."),
         click.option("--revision", metavar="REV", help="Branch, tag or commit of the model's hub repository."),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)

@@ -68,7 +68,7 @@ def bench_transfer(
     model, engine, choice = model or ModelChoice(), engine or EngineChoice(), choice or BenchChoice()
     if choice.rounds < 1:
         raise SettingsError(f"rounds is {choice.rounds}, allowed is 1 or more")
-    components = load_model(model)
+    components = load_model(model, image_size=choice.size and min(choice.size), notify=notify)
     weights = sum(
         p.numel() * 4 for part in (components.vae, components.text_encoder, components.unet, components.controlnet)
         for p in part.parameters()
@@ -97,7 +97,7 @@ def bench_transfer(
             assert found is not None  # only `--engine auto` may do without
             check_run(found, choice.batch, min(size))
             bundle = found.directory
-            components = load_model(model)  # making the bundle may have used them up
+            components = load_model(model, image_size=min(size))  # making the bundle may have used them up
         works.append(replace(work, name=name, engine=replace(engine, bundle=bundle)))
     del components
     if choice.peer:

@@ -23,7 +23,7 @@ def open_peer(work: Work) -> dict[str, Callable[..., Any]]:
     """What answers "open", "call" and "batch", see `zodi.bench_worker.serve`."""
     from diffusers import DDIMScheduler, StableDiffusionControlNetImg2ImgPipeline
 
-    components = load_model(work.model)
+    components = load_model(work.model, image_size=min(work.size))
     info, device, dtype = components.info, find_device(work.engine.device), PRECISIONS[work.engine.precision]
     scheduler_class: Any = DDIMScheduler  # diffusers annotates arguments more narrowly than it takes them
     pipeline_class: Any = StableDiffusionControlNetImg2ImgPipeline

@@ -86,7 +86,8 @@ def export_engines(
         bundle = source if directory.resolve() == from_onnx.resolve() else copy_bundle(source, directory)
         notify(f"{len(source.graphs)} graphs taken from {from_onnx}")
     else:
-        components = load_model(model)
+        side = min(sizes.size) if isinstance(sizes.size, tuple) else sizes.size
+        components = load_model(model, image_size=side, notify=notify)
         directory = engine.bundle or default_directory(components.info, precision)
         wanted = sizes.sizes(components.info)
         bundle = export_bundle(

@@ -122,7 +122,9 @@ def find_model(
         raise SettingsError(
             "--bundle is for engines that run from files (ort, openvino, trt): torch runs from the weights"
         )
-    components = load_model(model) if model.model is not None or engine.bundle is None else None
+    components = None
+    if model.model is not None or engine.bundle is None:
+        components = load_model(model, image_size=image_size, notify=notify)
     source: Components | Bundle | None = components
     if name != "torch":
         source = find_bundle(model, engine, name, components, notify, batch=batch, image_size=image_size, data=data)
@@ -210,12 +212,20 @@ def check_run(bundle: Bundle, batch: int, image_size: int | None) -> None:
         )
 
 
-def load_model(model: ModelChoice) -> Components:
-    """The parts of a model that was named."""
+def load_model(
+    model: ModelChoice, *, image_size: int | None = None, notify: Notify = lambda message: None
+) -> Components:
+    """The parts of a model that was named; image_size and notify: see `zodi.engines.components.load_components`."""
     assert model.model is not None
     here = model.model == bundled.NAME
-    path = str(bundled.DIRECTORY) if here else model.model
-    components = load_components(path, model.controlnet, variant=model.variant, revision=model.revision)
+    components = load_components(
+        str(bundled.DIRECTORY) if here else model.model,
+        model.controlnet,
+        variant=model.variant,
+        revision=model.revision,
+        image_size=image_size,
+        notify=notify,
+    )
     if here:  # commands and results name it as the user does
         components.info = replace(components.info, name=bundled.NAME)
     return components
