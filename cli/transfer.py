@@ -255,6 +255,8 @@ def status(output: Path, json_file: str | None) -> None:
             click.echo("  class IoU, %: " + ", ".join(f"{key} {100 * value:.1f}" for key, value in classes.items()))
         for failure in counts["failures"]:
             click.echo(f"  failed: {failure}")
+        if counts["done"] and not counts["folder"]:
+            click.echo(f"  {output / name}: is missing: put the folder back, or resume the run")
 
 
 @command.command("verify")

@@ -19,7 +19,7 @@ from typing import Any
 
 from zodi import __version__
 from zodi.engines.profile import Profile, Sizes, check_profile, graph_profile, read_range
-from zodi.errors import ModelError
+from zodi.errors import ModelError, SettingsError
 from zodi.files import write_atomic
 from zodi.model import ModelInfo
 from zodi.ports import Graph, graphs
@@ -229,8 +229,17 @@ def default_directory(info: ModelInfo, precision: str) -> Path:
 
 
 def cache_directory() -> Path:
-    """Where zodi keeps what it can make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zodi"
+    """Where zodi keeps what it can make again; SettingsError where the user has no home, or may not look into it."""
+    try:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zodi"
+        directory.is_dir()
+    except (RuntimeError, PermissionError) as error:  # no HOME and unknown to the system, as in many containers
+        reason = str(error).rstrip(".")
+        raise SettingsError(
+            f"there is no cache folder for the files of engines ({reason}): set XDG_CACHE_HOME to one, "
+            "or name a folder with --bundle"
+        ) from None
+    return directory
 
 
 def export_command(

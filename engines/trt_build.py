@@ -4,14 +4,14 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zodi.engines.profile import Profile
 from zodi.engines.trt_product import RTX, capabilities, first_error, open_log, require
-from zodi.errors import EngineError, ModelError, SettingsError
+from zodi.errors import EngineError, ModelError, OutputError, SettingsError
 from zodi.ports import Dim, Graph, Port
 
 Report = Callable[[float, str], None]  # share that is done, 0..1, and what is done now
@@ -216,10 +216,11 @@ def load_timing_cache(config: Any, path: Path) -> None:
 
 
 def save_timing_cache(config: Any, path: Path) -> None:
-    """Keep the kernel timings for later builds."""
+    """Keep the kernel timings for later builds, where they can be written."""
     from zodi.files import write_atomic
 
-    write_atomic(path, bytes(config.get_timing_cache().serialize()))
+    with suppress(OutputError):  # they save time; the plan, which took minutes, is there without them
+        write_atomic(path, bytes(config.get_timing_cache().serialize()))
 
 
 def cache_name(product: Any, gpu: str) -> str:

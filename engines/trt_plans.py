@@ -12,7 +12,7 @@ from zodi.engines.bundle import Bundle, cache_directory, difference, file_proble
 from zodi.engines.devices import find_device, free_memory
 from zodi.engines.trt_build import PlanChoice, build_plan, cache_name, target_capabilities
 from zodi.engines.trt_product import PRODUCTS, RTX, capabilities, find_product, system_name
-from zodi.errors import EngineError, ModelError, OutputError
+from zodi.errors import EngineError, ModelError, OutputError, SettingsError
 from zodi.ports import graphs
 
 Progress = Callable[[int, int, str], None]  # steps that are done, all steps, and what is done now
@@ -221,5 +221,9 @@ def _sha256(path: Path) -> str | None:
     return file_sha256(path) if path.is_file() else None
 
 
-def _timing_cache(product: Any, device: torch.device) -> Path:
-    return cache_directory() / "timings" / cache_name(product, torch.cuda.get_device_name(device))
+def _timing_cache(product: Any, device: torch.device) -> Path | None:
+    try:
+        directory = cache_directory()
+    except SettingsError:  # without a home, every plan is timed again
+        return None
+    return directory / "timings" / cache_name(product, torch.cuda.get_device_name(device))

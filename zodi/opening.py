@@ -152,14 +152,20 @@ def find_bundle(
     """The verified bundle of the model; made on the spot for the model that ships with zodi.
 
     Returns None where there is none and the engine is chosen automatically, else raises ModelError that says how to
-    make one.
+    make one, and SettingsError where there is no place for one.
     """
     precision = file_precision(name, engine.precision)
     if components is None:
         assert engine.bundle is not None
         return open_bundle(engine.bundle, precision=precision)
     info = components.info
-    directory = engine.bundle or default_directory(info, precision)
+    try:
+        directory = engine.bundle or default_directory(info, precision)
+    except SettingsError as error:
+        if engine.engine != AUTO:
+            raise
+        notify(str(error))
+        return None
     if (directory / BUNDLE_FILE).is_file():
         return open_bundle(directory, weights=info.hash, precision=precision)
     if model.model == bundled.NAME and model.controlnet is None:

@@ -119,14 +119,14 @@ def run_transfer(
     _warn(domains, notify)
     start = time.perf_counter()
     with ExitStack() as stack:
-        write_event = stack.enter_context(open_log(log))
+        write_event = stack.enter_context(open_log(log, notify))
         if ray is None:
             prepared = _prepare_here(recipe, dataset, output, workers or 2, write_event, notify, find)
         else:
             prepared = _prepare_on_ray(recipe, dataset, output, ray, workers, write_event, find)
         described, work = stack.enter_context(prepared)
         hashes = {name: settings_hash(table) for name, table in described.items()}
-        manifest = stack.enter_context(Manifest(output / manifest_name(shard)))
+        manifest = stack.enter_context(Manifest(output / manifest_name(shard), notify))
         stopped = stack.enter_context(stop_on_signals())
         join_run(output, described, dataset, images=len(samples), restart=restart)
         write_event("start", domains=described, images=len(mine), shard=shard)

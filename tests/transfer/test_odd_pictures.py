@@ -121,7 +121,7 @@ def test_a_name_that_the_output_cannot_hold(tiny_model, tmp_path):
         (root / kind / "a/2.png").rename(root / kind / "a/1.png/z.png")
     progress = transfer(root, tmp_path / "out", tiny_model)
     assert (progress.done, progress.failed) == (2, 1)
-    assert "night/a/1" in progress.failures[0] and "the output does not take this name" in progress.failures[0]
+    assert "night/a/1" in progress.failures[0] and "/night/a/1.png away" in progress.failures[0]
     assert len(read_rows(tmp_path / "out", {})) == 3
 
 

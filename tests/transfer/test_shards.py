@@ -1,5 +1,7 @@
 """Shards, output sizes, status, verification and the data card of whole runs."""
 
+import errno
+import fcntl
 import json
 from pathlib import Path
 
@@ -24,6 +26,10 @@ def transfer(root: Path, output: Path, model: Path, **more):
     return run_transfer(
         open_dataset("folder", root), output, [FOG], model=ModelChoice(str(model)), settings=settings, **more
     )
+
+
+def refuse(descriptor, operation):
+    raise OSError(errno.ENOLCK, "No locks available")
 
 
 def images(output: Path) -> dict[str, bytes]:
@@ -70,7 +76,10 @@ def test_an_image_that_is_there_counts_before_an_older_failure_in_another_manife
         ((0, 2), (0, 2), True),
     ],
 )
-def test_runs_that_may_make_the_same_images_exclude_each_other(tmp_path, first, second, refused):
+@pytest.mark.parametrize("locks", [True, False])
+def test_runs_that_may_make_the_same_images_exclude_each_other(tmp_path, monkeypatch, first, second, refused, locks):
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refuse)
     with Manifest(tmp_path / manifest_name(first)):
         if refused:
             with pytest.raises(OutputError, match=rf"{manifest_name(first)}: another run is writing"):
@@ -79,6 +88,7 @@ def test_runs_that_may_make_the_same_images_exclude_each_other(tmp_path, first, 
             Manifest(tmp_path / manifest_name(second)).__exit__(None, None, None)
     with Manifest(tmp_path / manifest_name(second)):
         pass
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_a_restart_heals_a_damaged_manifest(tiny_model, street, tmp_path):

@@ -122,7 +122,10 @@ class TrainLog:
         if enabled and self._path.is_file():
             kept: list[list[str]] = []
             for row in csv.reader(io.StringIO(self._path.read_text(encoding="utf-8"))):
-                if not kept or (row and row[0].isdigit() and int(row[0]) <= step):
+                whole = kept and len(row) == len(
+                    kept[0]
+                )  # else a kill or a full disk cut it, and its step may say 1 of 12
+                if not kept or (whole and row[0].isdigit() and int(row[0]) <= step):
                     kept.append(row)
             write_atomic(self._path, _csv(kept if step else []))
 

@@ -1,18 +1,19 @@
 """The record of a run: one JSON line per image, appended after the image is in place, sorted at a clean end."""
 
-import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from zodi.errors import OutputError
-from zodi.files import utf8, write_atomic
+from zodi.files import cannot_read, cannot_write, utf8, write_atomic
+from zodi.locks import check_free, hold
 
 MANIFEST = "manifest.jsonl"
 
@@ -78,7 +79,11 @@ def _read(path: Path, *, damaged: bool = False) -> list[Row]:
     """The rows of a file; `damaged`: leave out lines that are none, instead of OutputError."""
     known = {field.name for field in fields(Row)}
     rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -95,29 +100,30 @@ def _read(path: Path, *, damaged: bool = False) -> list[Row]:
 class Manifest:
     """The manifest that one process writes; holds the lock on it until it is closed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notify: Callable[[str], None] = lambda message: None) -> None:
         """Open or create the file and lock it.
+
+        notify  told where the file system has no locks, see `zodi.locks`
 
         Raises OutputError where another process writes to it, or to a manifest that may have rows of the same images.
         """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            path.touch()
         except OSError as error:
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror}): check the path and the permissions"
-            ) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            replaced = os.fstat(self._file.fileno()).st_ino != path.stat().st_ino
-        except OSError:
-            replaced = True
-        busy = path if replaced else next(filter(_is_locked, _overlapping(path)), None)
-        if busy is not None:
-            self._file.close()
-            raise OutputError(f"{busy}: another run is writing to this output: wait for it, or use another -o")
-        self._end_torn_line()
+            raise cannot_write(path, error) from None
+        with ExitStack() as stack:
+            stack.enter_context(hold(path, _link(path), notify=notify))
+            for other in _overlapping(path):
+                check_free(other, _link(other))
+            # no buffer: what a full disk refuses would be written again, and refused again, as the file is closed
+            try:
+                self._file = stack.enter_context(path.open("ab", buffering=0))
+            except OSError as error:
+                raise cannot_write(path, error) from None
+            self._end_torn_line()
+            self._open = stack.pop_all()
 
     def __enter__(self) -> "Manifest":
         return self
@@ -125,15 +131,14 @@ class Manifest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._open.close()
 
     def append(self, row: Row) -> None:
-        """Write a row; it is in the kernel's hands, and so safe from a kill, when this returns."""
-        try:
-            self._file.write(_line(row))
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror}): check the free space") from None
+        """Write a row; it is in the kernel's hands, and so safe from a kill, when this returns.
+
+        Raises OutputError where it cannot be written; nothing of it is in the file then.
+        """
+        self._write(_line(row))
 
     def sort(self) -> None:
         """Rewrite the file with the last row of each image, by domain and key; damaged lines go."""
@@ -147,8 +152,17 @@ class Manifest:
             file.seek(-1, os.SEEK_END)
             torn = file.read(1) != b"\n"
         if torn:
-            self._file.write(b"\n")
-            self._file.flush()
+            self._write(b"\n")
+
+    def _write(self, line: bytes) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:  # a disk that fills up takes a part of it
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise cannot_write(self.path, error) from None
 
 
 def _last(rows: list[Row]) -> dict[tuple[str, str], Row]:
@@ -163,13 +177,8 @@ def _overlapping(path: Path) -> list[Path]:
     return [other for other in others if not (own and (found := shares(other.name)) and found[1] == own[1])]
 
 
-def _is_locked(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+def _link(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _line(row: Row) -> bytes:

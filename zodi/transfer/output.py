@@ -1,10 +1,7 @@
 """The output folder of a run: whether it may be used, and its run.json, which several runs may share."""
 
-import fcntl
-import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,8 +9,12 @@ from typing import Any
 from zodi import __version__
 from zodi.data import Dataset
 from zodi.errors import OutputError
+from zodi.files import cannot_read
+from zodi.locks import hold
 from zodi.transfer.manifest import MANIFEST
 from zodi.transfer.settings import RUN_FILE, difference, read_run, settings_hash, write_run
+
+JOIN_SECONDS = 60.0  # to wait for other shards that write run.json, each for milliseconds
 
 
 def check_output(output: Path, dataset: Dataset) -> None:
@@ -23,11 +24,18 @@ def check_output(output: Path, dataset: Dataset) -> None:
         raise OutputError(f"{output}: lies inside the data set {dataset.root}: choose a place outside it")
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file: give a folder with -o")
-    if output.is_dir() and not (output / RUN_FILE).is_file():
-        own = (MANIFEST.split(".")[0], RUN_FILE)  # what a run that was killed at its start leaves
-        found = next((path.name for path in sorted(output.iterdir()) if not path.name.startswith(own)), None)
-        if found is not None:
-            raise OutputError(f"{output}: holds {found!r} and no {RUN_FILE}: it is not a transfer's, choose another -o")
+    if not output.is_dir() or (output / RUN_FILE).is_file():
+        return
+    try:
+        names = sorted(path.name for path in output.iterdir())
+    except OSError as error:
+        raise cannot_read(output, error) from None
+    own = (MANIFEST.split(".")[0], RUN_FILE)  # what a run that was killed at its start leaves
+    found = next((name for name in names if not name.startswith(own)), None)
+    if found is not None and any(output.glob("manifest*.jsonl")):
+        raise OutputError(f"{output}: its {RUN_FILE} is lost: put it back, or use another -o")
+    if found is not None:
+        raise OutputError(f"{output}: holds {found!r} and no {RUN_FILE}: it is not a transfer's, choose another -o")
 
 
 def join_run(
@@ -41,7 +49,7 @@ def join_run(
 
     Raises OutputError where a domain is there with other settings, naming the first that differs.
     """
-    with lock(output):
+    with hold(output, output / f"{RUN_FILE}.lock", wait=JOIN_SECONDS):
         try:
             before = read_run(output)
         except OutputError:
@@ -71,21 +79,6 @@ def join_run(
         run = {"versions": versions(), "domains": before["domains"] | entries}
         if run != before:
             write_run(output, run)
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if need be, against other processes that ask the same; waits for its turn."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}): check the path and permissions") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def versions() -> dict[str, str]:

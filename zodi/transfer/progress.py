@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zodi.errors import DataError
+from zodi.errors import DataError, OutputError
+from zodi.files import remove
+from zodi.transfer.items import mask_path, result_path
 from zodi.transfer.manifest import Manifest, Row
 
 COUNTER = {"ok": "done", "failed": "failed", "quarantined": "quarantined"}
@@ -57,8 +59,17 @@ class Recorder:
         self._on_progress = on_progress
 
     def record(self, row: Row) -> None:
-        """Take in a result that is written, or has failed."""
-        self._manifest.append(row)
+        """Take in a result that is written, or has failed.
+
+        Raises OutputError where there is no space for its row; then the result goes, too: nobody would know it.
+        """
+        try:
+            self._manifest.append(row)
+        except OutputError:
+            output = self._manifest.path.parent
+            remove(result_path(output, row.domain, row.key, quarantined=row.status == "quarantined"))
+            remove(mask_path(output, row.domain, row.key))
+            raise
         progress, counter = self.progress, COUNTER[row.status]
         setattr(progress, counter, getattr(progress, counter) + 1)
         if row.status == "failed":

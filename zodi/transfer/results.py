@@ -77,11 +77,21 @@ def write_result(result: Result, settings: TransferSettings, label_set: LabelSet
     try:
         return _write(result, settings, label_set, output)
     except FileNameError as error:
+        if _is_blocked(output, target.domain):
+            raise
         return failed_row(item.sample, target, settings, str(error), item.attempt)
     except Exception as error:  # each library has its own class for a full memory; the rest goes on up
         if not is_out_of_memory(error):
             raise
         return failed_row(item.sample, target, settings, f"{item.sample.image}: {NO_MEMORY}", item.attempt)
+
+
+def _is_blocked(output: Path, domain: str) -> bool:
+    """Whether a file stands where the folder of all results of a domain, or of their masks, must be."""
+    of_results = [result_path(output, domain, "any", quarantined=quarantined) for quarantined in (False, True)]
+    paths = [*of_results, mask_path(output, domain, "any")]
+    folders = {folder for path in paths for folder in (path.parent, path.parent.parent)}
+    return any(folder.exists() and not folder.is_dir() for folder in folders)
 
 
 def _write(result: Result, settings: TransferSettings, label_set: LabelSet, output: Path) -> Row:

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
 from zodi.data.images import read_header
-from zodi.errors import DataError, EngineError
+from zodi.errors import DataError, EngineError, OutputError
 from zodi.transfer.batches import Batches, Transfer
 from zodi.transfer.items import Item, Job, load_item, size_of
 from zodi.transfer.manifest import Manifest, Row
@@ -81,9 +81,8 @@ def transfer_dataset(
             while batches and not stopped():  # drawing again may fill new ones
                 write(batches.flush())
         finally:
-            while writing:
-                recorder.record(writing.popleft().result())
-    record_written(keep=0)
+            _record_all(recorder, writing)
+    recorder.check()
     return recorder.progress
 
 
@@ -95,3 +94,15 @@ def _check_smaller(pixels: int, failure: str, samples: Sequence[Sample], transfe
             if height * width < pixels:
                 return
     raise EngineError(f"{failure}; no image of the run is smaller")
+
+
+def _record_all(recorder: Recorder, writing: deque[Future[Row]]) -> None:
+    """Record what is written or being written, each whatever becomes of the others; then raise the first error."""
+    errors = []
+    while writing:
+        try:
+            recorder.record(writing.popleft().result())
+        except OutputError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

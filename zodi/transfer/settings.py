@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zodi.domains import Domain
 from zodi.errors import OutputError, SettingsError
-from zodi.files import utf8, write_atomic
+from zodi.files import cannot_read, utf8, write_atomic
 from zodi.labels import CONTROL_PALETTES
 from zodi.model import ModelInfo
 from zodi.transfer.images import ControlResize, PixelRule, working_size
@@ -127,9 +127,13 @@ def read_run(output: Path) -> dict[str, Any]:
         return {"domains": {}}
     try:
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(run["domains"], dict):
-            raise TypeError("domains is not an object")
-    except (ValueError, KeyError, TypeError) as error:
+        for name, entry in run["domains"].items():
+            if not isinstance(entry["settings"], dict) or not isinstance(entry["source"], dict):
+                raise TypeError(f"domain {name!r} is without its settings")
+            int(entry["images"]), str(entry["hash"])
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: is damaged ({error}): use --restart or another -o") from None
     return run
 

@@ -1,7 +1,9 @@
 """What has become of a run: counts and scores from its manifests, and every file against its row."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from PIL import Image
 
 from zodi.ahead import map_ahead
 from zodi.errors import OutputError
+from zodi.files import cannot_read
 from zodi.transfer.items import result_path
 from zodi.transfer.manifest import Row, file_sha256, read_rows
 from zodi.transfer.quality import summarise
@@ -24,6 +27,7 @@ def transfer_status(output: Path) -> dict[str, Any]:
     images_per_s        from the engine's time per image, None before the first
     scores              means, see `zodi.transfer.quality.summarise`
     failures            the first ten errors
+    folder              whether the folder of the results is there; "zodi transfer verify" looks at every file
 
     Raises OutputError where there is no run.
     """
@@ -44,6 +48,7 @@ def transfer_status(output: Path) -> dict[str, Any]:
             "images_per_s": round(len(seconds) / sum(seconds), 3) if seconds else None,
             "scores": summarise([row.scores for row in found if row.scores]),
             "failures": [f"{row.key}: {row.error}" for row in found if row.status == "failed"][:10],
+            "folder": (output / name).is_dir(),
         }
     return {"output": str(output), "domains": domains}
 
@@ -63,27 +68,42 @@ def verify_transfer(
 
     Raises OutputError where there is no run.
     """
-    _, rows = _read(output)
+    run, rows = _read(output)
     written = [row for row in rows.values() if row.status != "failed"]
-    problems: list[str] = []
-    for done, problem in enumerate(map_ahead(lambda row: _check(output, row), written, workers, 64), start=1):
+    inside = Counter(_folder(output, row.domain, row.status == "quarantined") for row in written)
+    gone = {folder for folder in inside if not folder.is_dir()}
+    problems = [_gone(folder, inside[folder]) for folder in gone]
+    if not rows:
+        problems.append(f"{output}: holds no row of any result: give the command of the run again")
+    there = [row for row in written if _folder(output, row.domain, row.status == "quarantined") not in gone]
+    for done, problem in enumerate(map_ahead(lambda row: _check(output, row), there, workers, 64), start=1):
         problems += [problem] if problem else []
-        on_progress(done, len(written))
+        on_progress(done, len(there))
     expected = {_path(output, row) for row in written}
-    for folder in {path.parent for path in expected} | {output}:
-        for path in folder.iterdir():
-            if path.suffix == ".tmp":
-                problems.append(f"{path}: is left over from a run that was killed: resume the run, or delete it")
-            elif path.suffix == ".png" and folder != output and path not in expected:
-                problems.append(f"{path}: has no row in the manifest: it is not this run's")
+    own = {_folder(output, domain, quarantined) for domain in run["domains"] for quarantined in (False, True)}
+    for path in chain(output.glob("*.tmp"), *(folder.rglob("*") for folder in sorted(own | set(inside)))):
+        if path.suffix == ".tmp":
+            problems.append(f"{path}: is left over from a run that was killed: resume the run, or delete it")
+        elif path.suffix == ".png" and path not in expected:
+            problems.append(f"{path}: has no row in the manifest: resume the run if it was interrupted, or delete it")
     return Verification(len(written), sorted(problems))
+
+
+def _gone(folder: Path, results: int) -> str:
+    if folder.exists():
+        return f"{folder}: is a file, the folder with {results} results is missing: delete the file and resume the run"
+    return f"{folder}: is missing, and {results} results with it: put the folder back, or resume the run"
 
 
 def _check(output: Path, row: Row) -> str | None:
     path = _path(output, row)
     if not path.is_file():
         return f"{path}: is missing: resume the run"
-    if file_sha256(path) != row.sha256:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        return str(cannot_read(path, error))
+    if found != row.sha256:
         return f"{path}: is not as it was written (its checksum differs): resume the run"
     try:
         with Image.open(path) as image:
@@ -91,6 +111,10 @@ def _check(output: Path, row: Row) -> str | None:
     except (OSError, SyntaxError) as error:
         return f"{path}: cannot be decoded ({error}): resume the run with --restart"
     return None
+
+
+def _folder(output: Path, domain: str, quarantined: bool) -> Path:
+    return result_path(output, domain, "any", quarantined=quarantined).parent
 
 
 def _path(output: Path, row: Row) -> Path:
