@@ -1,13 +1,14 @@
 """Entry point of the command line: the commands by name, imported when chosen, and what errors look like."""
 
 import importlib
-import io
 import sys
 
 import click
 
 from zodi import __version__
+from zodi.cli.streams import steady_streams
 from zodi.errors import ZodiError
+from zodi.files import NO_SPACE
 
 COMMANDS: dict[str, tuple[str, str]] = {  # name -> (module, the line that `zodi --help` shows)
     "adapt": ("zodi.cli.adapt", "Train a segmenter on source and synthetic images."),
@@ -52,20 +53,29 @@ def zodi() -> None:
 
 def main() -> None:
     """Run a command; exit 0 done, 1 the run failed or the data is wrong, 2 wrong usage, 130/143 interrupted."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be in any encoding
+    with steady_streams():
+        sys.exit(_status())
+
+
+def _status() -> int:
     try:
         status = zodi.main(prog_name="zodi", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        return 130
     except ZodiError as error:
         click.echo(f"zodi: {error}", err=True)
-        sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)  # --help and --version return click's exit code
+        return 1
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"zodi: {place}{error.strerror}: free some space and give the command again", err=True)
+        return 1
+    return status if isinstance(status, int) else 0  # --help and --version return click's exit code
 
 
 if __name__ == "__main__":

@@ -112,14 +112,21 @@ def json_option(command: Command) -> Command:
 
 
 def write_json(json_file: str | None, content: object) -> None:
-    """Write `content` to a file or, for "-", to standard output; nothing for None."""
+    """Write `content` to a file or, for "-", to standard output; nothing for None.
+
+    Raises OutputError where it cannot be written; a reader that is gone is none.
+    """
     if json_file is None:
         return
-    from zodi.files import utf8, write_atomic
+    from zodi.files import cannot_write, utf8, write_atomic
 
     text = utf8(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if json_file == "-":
+        from zodi.cli.streams import take_refusal
+
         sys.stdout.write(text.decode())
+        if (error := take_refusal()) is not None:
+            raise cannot_write(Path("standard output"), error)
     else:
         write_atomic(Path(json_file), text)
 
