@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zodi.cli.config_file import config_option, write_config
-from zodi.cli.options import Size, json_option, need, source_options, tell_before_run, write_json
+from zodi.cli.options import Size, failures_option, json_option, need, source_options, tell_before_run, write_json
 
 
 class NetOption(click.ParamType[tuple[str, Any]]):
@@ -141,7 +141,15 @@ class NetOption(click.ParamType[tuple[str, Any]]):
     metavar="STEPS",
     help="Save the state that often, besides after each epoch.",
 )
-@click.option("--restart", is_flag=True, help="Begin anew, also where an unfinished or other training is.")
+@click.option(
+    "--restart", is_flag=True, help="Begin again. A training that is there stays until the new one is finished."
+)
+@click.option(
+    "--allow-changed-files",
+    is_flag=True,
+    help="Resume although files of the data have another length than before.",
+)
+@failures_option
 @json_option
 def command(
     source: Path | None,
@@ -166,6 +174,8 @@ def command(
     options: tuple[tuple[str, Any], ...],
     device: str,
     restart: bool,
+    allow_changed_files: bool,
+    max_failures: int,
     json_file: str | None,
     **fields: Any,
 ) -> None:
@@ -216,29 +226,36 @@ def command(
             targets=targets,
             device=device,
             restart=restart,
+            allow_changed_files=allow_changed_files,
+            max_failures=max_failures,
+            notify=lambda message: click.echo(message, err=True),
             on_progress=update,
             stopped=stopped,
             **running,
         )
     if not result.main:
         sys.exit(0 if result.finished else stopped.exit_status)
-    write_config(output / "config.toml")
+    write_config(result.output / "config.toml")
     again = "interrupted; give the same command again to go on" + (", without --restart" if restart else "")
     click.echo(
         f"{result.steps} steps, {result.seconds:.1f} s: {output}" if result.finished else again,
         err=json_file == "-" or not result.finished,
     )
+    if result.skipped:
+        click.echo(f"{result.skipped} steps changed nothing: the labels in their crops are void everywhere", err=True)
     if result.oracle is not None and json_file != "-":
         click.echo("oracle only, for the record: nothing was chosen by these labels")
         print_table(result.oracle)
     write_json(
         json_file,
         {
-            "output": str(output),
+            "output": str(result.output),
             "finished": result.finished,
             "steps": result.steps,
             "seconds": round(result.seconds, 3),
             "oracle": result.oracle,
+            "skipped": result.skipped,
+            "failures": result.failures,
         },
     )
     if not result.finished:

@@ -8,7 +8,7 @@ import click
 
 from zodi.cli.options import Command
 
-LEFT_OUT = ("config", "json_file", "restart")  # belong to one call, not to what is to be done
+LEFT_OUT = ("config", "json_file", "restart", "allow_changed_files")  # belong to one call, not to what is to be done
 
 
 def config_option(command: Command) -> Command:

@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from zodi.cli.options import json_option, need, source_options, tell_before_run, write_json
+from zodi.cli.options import (
+    failures_option,
+    json_option,
+    need,
+    source_options,
+    tell_before_run,
+    tell_left_out,
+    write_json,
+)
 
 
 @click.command("estimate")
@@ -23,6 +31,7 @@ from zodi.cli.options import json_option, need, source_options, tell_before_run,
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of these sets.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read images.")
+@failures_option
 @json_option
 def command(
     checkpoint: Path,
@@ -35,6 +44,7 @@ def command(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    max_failures: int,
     **options: Any,
 ) -> None:
     """Estimate the mIoU of the segmenter CHECKPOINT in a domain by transferred images and their sources' labels.
@@ -48,15 +58,19 @@ def command(
     from zodi.api import estimate_target
     from zodi.cli.progress import progress
     from zodi.data import open_dataset
+    from zodi.segmenter.failures import Failures
 
     opened = open_dataset(dataset, directory, split=split, condition=condition, labels=labels, label_set=label_set)
     tell_before_run(opened)
+    failures = Failures(max_failures, tell_left_out)
     with progress("estimate") as update:
-        rows = estimate_target(checkpoint, opened, synthetic, on_progress=update, **options)
+        rows = estimate_target(checkpoint, opened, synthetic, failures=failures, on_progress=update, **options)
     for row in rows:
+        low, high = (f"{100 * row[key]:.1f}" if row[key] is not None else "-" for key in ("low", "high"))
         click.echo(
-            f"{row['domain']}: mean IoU {100 * row['miou']:.1f} %, 95 % interval {100 * row['low']:.1f} to "
-            f"{100 * row['high']:.1f}, {row['images']} transferred images",
+            f"{row['domain']}: mean IoU {100 * row['miou']:.1f} %, 95 % interval {low} to {high}, "
+            f"{row['images']} transferred images",
             err=json_file == "-",
         )
-    write_json(json_file, {"model": str(checkpoint), "results": rows})
+    left_out = {"failures": failures.messages} if failures.messages else {}
+    write_json(json_file, {"model": str(checkpoint), "results": rows} | left_out)

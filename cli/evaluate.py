@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zodi.cli.options import DATASETS, Size, dataset_options, json_option, tell_before_run, write_json
+from zodi.cli.options import (
+    DATASETS,
+    Size,
+    dataset_options,
+    failures_option,
+    json_option,
+    tell_before_run,
+    tell_left_out,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from zodi.data import Dataset
@@ -74,6 +83,7 @@ class Scales(click.ParamType[tuple[float, ...]]):
     metavar="FILE.zip",
     help="Predict instead of score: write the archive that the ACDC server takes; use with --split test.",
 )
+@failures_option
 @json_option
 def command(model: Path, places: tuple[str, ...], json_file: str | None, **options: Any) -> None:
     """Score MODEL, a checkpoint or an exported file, on labelled images: IoU per class, mean IoU, pixel accuracy.
@@ -87,6 +97,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
     from zodi.cli.progress import progress
     from zodi.segmenter.acdc import write_acdc_zip
     from zodi.segmenter.evaluate import EvaluateSettings, as_json, evaluate
+    from zodi.segmenter.failures import Failures
     from zodi.segmenter.model import open_model
     from zodi.segmenter.predict import PredictSettings
 
@@ -110,16 +121,18 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
         write_json(json_file, {"model": str(model), "acdc_zip": str(options["acdc_zip"]), "images": images})
         return
     pictures = _Pictures(options["output"], options["overlays"], segmenter.info.palette)
+    failures = Failures(options["max_failures"], tell_left_out)
     with progress("evaluate") as update:
         scores = evaluate(
             segmenter,
             datasets,
             settings,
             workers=options["workers"],
+            failures=failures,
             on_image=pictures.draw,
             on_progress=update,
         )
-    content = as_json(model, settings.declared(segmenter), scores)
+    content = as_json(model, settings.declared(segmenter), scores, failures.messages)
     pictures.finish(scores, content)
     if json_file != "-":
         print_table(content)

@@ -1,7 +1,6 @@
 """Options that several commands share, and the forms their values take."""
 
 import functools
-import json
 import os
 import re
 import sys
@@ -104,6 +103,23 @@ def model_options(command: Command) -> Command:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
+def failures_option(command: Command) -> Command:
+    """`--max-failures`: images and labels that cannot be used."""
+    return click.option(
+        "--max-failures",
+        default=10,
+        show_default=True,
+        type=click.IntRange(0),
+        metavar="N",
+        help="Images and labels that cannot be used: so many are named and left out, more are an error.",
+    )(command)
+
+
+def tell_left_out(message: str) -> None:
+    """Print what cannot be used, and why, to standard error."""
+    click.echo(f"left out: {message}", err=True)
+
+
 def json_option(command: Command) -> Command:
     """`--json FILE|-`: the same content as on screen, as one JSON object."""
     return click.option(
@@ -112,15 +128,16 @@ def json_option(command: Command) -> Command:
 
 
 def write_json(json_file: str | None, content: object) -> None:
-    """Write `content` to a file or, for "-", to standard output; nothing for None.
+    """Write `content` to a file or, for "-", to standard output; nothing for None. Numbers not known are null.
 
     Raises OutputError where it cannot be written; a reader that is gone is none.
     """
     if json_file is None:
         return
+    from zodi import strict_json
     from zodi.files import cannot_write, utf8, write_atomic
 
-    text = utf8(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = utf8(strict_json.dumps(content) + "\n")
     if json_file == "-":
         from zodi.cli.streams import take_refusal
 

@@ -1,9 +1,9 @@
 """The report beside an exported segmenter, for programs and for people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from zodi import strict_json
 from zodi.files import write_atomic
 
 FIGURES = (  # key, what a reader calls it, format
@@ -20,7 +20,7 @@ FIGURES = (  # key, what a reader calls it, format
 
 def write_report(directory: Path, stem: str, report: dict[str, Any]) -> None:
     """Write `stem.json` and `stem.md`."""
-    write_atomic(directory / f"{stem}.json", (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(directory / f"{stem}.json", (strict_json.dumps(report) + "\n").encode())
     write_atomic(directory / f"{stem}.md", markdown(report).encode())
 
 

@@ -9,6 +9,7 @@ from zodi.adapt.settings import AdaptSettings
 from zodi.data import Dataset
 from zodi.errors import DataError
 from zodi.labels import LabelSet
+from zodi.segmenter.failures import MAX_FAILURES, Failures
 from zodi.segmenter.loop import Progress
 from zodi.segmenter.settings import TrainSettings
 
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 class AdaptResult:
     """What a training left.
 
-    output    the checkpoint directory
+    output    where its files are: the checkpoint directory; of a restarted training that is not finished a folder in it
     steps     of the whole training
     seconds   of this call
     finished  False where it was stopped
     main      False in all processes of a training but one, which alone writes and tells
     oracle    scores on labelled targets, as `zodi evaluate --json` writes them; None where none was given
+    skipped   steps that changed nothing, as all labels of their batch were void
+    failures  one line for each image or label that could not be used
     """
 
     output: Path
@@ -34,6 +37,8 @@ class AdaptResult:
     finished: bool
     main: bool
     oracle: dict[str, Any] | None
+    skipped: int = 0
+    failures: tuple[str, ...] = ()
 
 
 def run_adapt(
@@ -46,6 +51,8 @@ def run_adapt(
     targets: Sequence[Dataset] = (),
     device: str = "auto",
     workers: int = 2,
+    max_failures: int = MAX_FAILURES,
+    notify: Callable[[str], None] = lambda message: None,
     on_progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
     **options: Any,
@@ -55,7 +62,9 @@ def run_adapt(
     synthetic  outputs of transfers; see `zodi.adapt.train.adapt`
     adapting   None: a plain training on the source
     targets    labelled data sets that the finished segmenter is scored on, for the record only
-    options    init, cache, save_every, restart, tracker: see `zodi.segmenter.train.train`
+    max_failures  images and labels that cannot be used and may be left out; more are an error
+    notify     told of each of these, and what else the user should know before the first step
+    options    init, cache, save_every, restart, allow_changed_files, tracker: see `zodi.segmenter.train.train`
 
     Raises SettingsError, DataError, ModelError, EngineError and OutputError.
     """
@@ -68,7 +77,9 @@ def run_adapt(
     from zodi.segmenter.pictures import write_confusion
     from zodi.segmenter.train import train
 
-    same: dict[str, Any] = {"device": device, "workers": workers, "on_progress": on_progress, "stopped": stopped}
+    failures = Failures(max_failures, lambda message: notify(f"left out: {message}"))
+    same: dict[str, Any] = {"device": device, "workers": workers, "failures": failures, "notify": notify}
+    same |= {"on_progress": on_progress, "stopped": stopped}
     for target in targets:
         check_same_classes(dataset.label_set, target)
     if adapting is None:
@@ -80,11 +91,20 @@ def run_adapt(
         write_curves(output)
     if result.finished and result.main and targets:
         segmenter = load_checkpoint(output, device=find_device(device))
-        scores = score(segmenter, targets, workers=workers)
+        scores = score(segmenter, targets, workers=workers, failures=failures)
         for number, found in enumerate(scores, start=1):
             write_confusion(output / f"confusion-oracle-{number}.png", found)
         oracle = as_json(output, EvaluateSettings().declared(segmenter), scores)
-    return AdaptResult(result.output, result.steps, result.seconds, result.finished, result.main, oracle)
+    return AdaptResult(
+        result.output,
+        result.steps,
+        result.seconds,
+        result.finished,
+        result.main,
+        oracle,
+        result.skipped,
+        tuple(failures.messages),
+    )
 
 
 def evaluate(
@@ -93,14 +113,18 @@ def evaluate(
     settings: "EvaluateSettings | None" = None,
     *,
     device: str = "auto",
+    max_failures: int = MAX_FAILURES,
+    notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> dict[str, Any]:
     """IoU by class, mean IoU and pixel accuracy on labelled images, what `zodi evaluate --json` writes; 0..1.
 
     model    a checkpoint directory or a file that `zodi export-segmenter` made
+    max_failures  images and labels that cannot be used and may be left out, each of which `notify` is told
     options  workers, on_image, on_progress: see `zodi.segmenter.evaluate.evaluate`
 
-    Raises ModelError, EngineError, and DataError for images that cannot be read or have other classes.
+    Raises ModelError, EngineError, and DataError for other classes, for more images that cannot be used, and where
+    there is nothing to score.
     """
     from zodi.segmenter.evaluate import EvaluateSettings, as_json
     from zodi.segmenter.evaluate import evaluate as score
@@ -108,7 +132,9 @@ def evaluate(
 
     segmenter = open_model(model, device)
     settings = settings or EvaluateSettings()
-    return as_json(model, settings.declared(segmenter), score(segmenter, datasets, settings, **options))
+    failures = Failures(max_failures, lambda message: notify(f"left out: {message}"))
+    scores = score(segmenter, datasets, settings, failures=failures, **options)
+    return as_json(model, settings.declared(segmenter), scores, failures.messages)
 
 
 def check_same_classes(label_set: LabelSet, target: Dataset) -> None:
@@ -125,7 +151,7 @@ def estimate_target(
 ) -> list[dict[str, Any]]:
     """Estimated mIoU in each domain of transferred images: {"domain", "images", "miou", "low", "high", "iou"}, 0..1.
 
-    options  holdout, resamples, seed, workers, on_progress: see `zodi.adapt.estimate.estimate`
+    options  holdout, resamples, seed, workers, failures, on_progress: see `zodi.adapt.estimate.estimate`
 
     Raises ModelError for a checkpoint of other classes, and DataError.
     """

@@ -15,9 +15,10 @@ from zodi.export.segmenter import SegmenterChoice as SegmenterChoice
 from zodi.export.segmenter import describe
 from zodi.export.segmenter import export_segmenter as write_segmenter
 from zodi.export.triton import write_repository
-from zodi.labels import CITYSCAPES_19
+from zodi.labels import CITYSCAPES_19, IGNORE
 from zodi.predicting import find_images
 from zodi.segmenter.checkpoint import WEIGHTS, load_checkpoint
+from zodi.segmenter.checks import all_void
 from zodi.segmenter.evaluate import check_classes, set_name
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label
 from zodi.segmenter.info import FileInfo
@@ -78,6 +79,8 @@ def export_segmenter(
 def labelled(dataset: Dataset, file: FileInfo, count: int) -> Samples:
     """The first images of a data set and their labels, as the file takes them."""
     pairs = [read_pair(dataset, sample) for sample in dataset.samples[:count]]
+    if all((label == IGNORE).all() for _, label in pairs):
+        raise all_void(f"{dataset.root}, {len(pairs)} images")
     return Samples(
         f"{len(pairs)} images of {set_name(dataset)}",
         [fit_image(image, file) for image, _ in pairs],

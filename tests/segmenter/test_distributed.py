@@ -1,14 +1,21 @@
 """Two processes with half of the batch each train the same weights as one; with accelerate, over gloo."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from synthetic import make_synthetic
+
+from zodi.segmenter.augment import epoch_order
+from zodi.segmenter.checkpoint import load_checkpoint
+from zodi.segmenter.nets import build_net
 
 TOGETHER = """
 import sys
@@ -134,3 +141,80 @@ def test_the_command_in_two_processes_ends_well_and_is_told_once(data, tmp_path)
     assert not list(output.glob("*.tmp")) and not (output / "state.pt").exists()
     steps = (output / "train.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in steps] == list(range(1, len(steps) + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "options", "unused", "paired"),
+    [
+        ("fpn", "efficientnet-b0", (), "encoder._conv_head.", False),
+        ("pspnet", "resnet18", (), "encoder.layer4.", False),
+        ("pspnet", "resnet18", (), "encoder.layer4.", True),
+        ("dpt", "tu-vit_tiny_patch16_224", ("--net-option", "dynamic_img_size=true"), "encoder.model.norm.", True),
+    ],
+    ids=["efficientnet", "pspnet", "pspnet-pairs", "dpt-pairs"],
+)
+def test_nets_with_parameters_that_get_no_gradient(data, tmp_path, architecture, encoder, options, unused, paired):
+    """Two processes would wait for these gradients in the second step; they stay as they were, all others do not."""
+    output = tmp_path / "out"
+    source = ("--synthetic", make_synthetic(data, tmp_path / "synthetic", ("night",))) if paired else ()
+    arguments = ("adapt", "--source", data, *source, "-o", output, "--device", "cpu", "--architecture", architecture,
+        "--encoder", encoder, "--encoder-weights", "none", *options, "--size", "64x96", "--crop", "64x64",
+        "--batch", "4", "--iterations", "3", "--lr", "0.01", "--ema", "0",
+    )  # fmt: skip
+    first, second = launch(2, "-m", "zodi.cli", *map(str, arguments))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert len((output / "train.csv").read_text().splitlines()) == 1 + 3
+    torch.manual_seed(0)
+    net = build_net(architecture, encoder, 19, options={"dynamic_img_size": True} if options else {}).net
+    trained = load_checkpoint(output).net.state_dict()
+    same = {name for name, p in net.named_parameters() if torch.equal(p, trained[name])}
+    assert any(name.startswith(unused) for name in same)
+    changed = {name for name, _ in net.named_parameters()} - same
+    assert len(changed) > 20
+    assert not any(name.startswith(unused) for name in changed)
+
+
+@pytest.mark.slow
+def test_a_bad_file_that_one_process_meets_ends_both_and_saves_the_state(data, tmp_path):
+    """The other one waits for nothing; then the file is mended and both go on."""
+    order = epoch_order(0, 0, 7)
+    image = data / f"images/a/{order[5]}.png"  # of the second process, in the third step
+    content = image.read_bytes()
+    image.write_bytes(content[: 2 * len(content) // 3])
+    output = tmp_path / "out"
+    arguments = ("-m", "zodi.cli", "adapt", "--source", data, "-o", output, "--device", "cpu", "--architecture", "fpn",
+        "--encoder", "tu-resnet10t", "--encoder-weights", "none", "--size", "64x96", "--crop", "32x64",
+        "--batch", "2", "--epochs", "2",
+    )  # fmt: skip
+    first, second = launch(2, *map(str, arguments), "--max-failures", "0")
+    assert (first[0], second[0]) == (1, 1), first[2] + second[2]
+    assert "zodi: another process could not read a batch: see its message" in first[2]
+    assert f"zodi: {image}: " in second[2]
+    assert torch.load(output / "state.pt")["step"] == 2
+    image.write_bytes(content)
+    for status, _, errors in launch(2, *map(str, arguments), "--allow-changed-files"):
+        assert status == 0, errors
+    assert len((output / "train.csv").read_text().splitlines()) == 1 + 6
+
+
+@pytest.mark.slow
+def test_a_share_of_void_alone_is_a_share_of_a_step(data, tmp_path):
+    """A step is skipped where all processes have void alone, by all of them, or some would wait for ever."""
+    for number in range(7):
+        if number not in (0, 1):
+            Image.fromarray(np.full((48, 96), 4, np.uint8)).save(data / f"labels/a/{number}.png")
+    output = tmp_path / "out"
+    arguments = ("-m", "zodi.cli", "adapt", "--source", data, "-o", output, "--device", "cpu", "--architecture", "fpn",
+        "--encoder", "tu-resnet10t", "--encoder-weights", "none", "--size", "64x96", "--crop", "64x96",
+        "--batch", "2", "--epochs", "3", "--json", tmp_path / "told.json",
+    )  # fmt: skip
+    for status, _, errors in launch(2, *map(str, arguments)):
+        assert status == 0, errors
+    void = [
+        not {0, 1} & set(epoch_order(0, epoch, 7)[2 * step : 2 * step + 2]) for epoch in range(3) for step in range(3)
+    ]
+    assert 0 < sum(void) < 9
+    rows = (output / "train.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == [step + 1 for step, skipped in enumerate(void) if not skipped]
+    assert json.loads((tmp_path / "told.json").read_text())["skipped"] == sum(void)

@@ -1,6 +1,7 @@
 """Batches of pairs: one crop and flip for a pair and its label, colours changed in each image for itself."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -10,14 +11,16 @@ import torch
 from zodi.adapt.distort import distort
 from zodi.adapt.pairs import Pair, Partner
 from zodi.ahead import map_ahead
-from zodi.data import Dataset, read_image
+from zodi.data import Dataset, Sample, read_image
 from zodi.data.images import decode
 from zodi.errors import DataError
 from zodi.labels import IGNORE
 from zodi.segmenter.augment import change_pixels, generator
 from zodi.segmenter.cache import ImageCache
+from zodi.segmenter.checks import files_of
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import InputForm, Pixels, resize_image, resize_label, to_input
-from zodi.segmenter.loading import AHEAD, augment, files_of, labelled, own_indices
+from zodi.segmenter.loading import AHEAD, augment, labelled, own_indices, read_or_next
 from zodi.segmenter.loop import Batch
 from zodi.segmenter.settings import Size, TrainSettings
 
@@ -41,8 +44,13 @@ class PairBatches:
         process: int = 0,
         processes: int = 1,
         cache: Path | None = None,
+        failures: Failures | None = None,
     ) -> None:
-        """baseline: what stands in for partners, see `AdaptSettings`; pairs may then have none."""
+        """Prepare them.
+
+        baseline  what stands in for partners, see `AdaptSettings`; pairs may then have none
+        failures  what cannot be read, whose place the next pair takes; None: the first one is an error
+        """
         assert settings.size is not None, "settings must be resolved"
         self.steps = len(pairs) // settings.batch
         self._dataset, self._pairs, self._settings, self._form = dataset, pairs, settings, form
@@ -51,6 +59,7 @@ class PairBatches:
         self._size = settings.size
         expected = sum(1 + len(pair.partners) for pair in pairs)
         self._cache = ImageCache(settings.size, cache, labels=dataset.label_coding, expected=expected)
+        self._failures = failures or Failures()
 
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""
@@ -70,14 +79,7 @@ class PairBatches:
 
     def _item(self, epoch: int, index: int) -> tuple[Pixels, Pixels, Pixels, Pixels]:
         rng = generator(self._settings.seed, epoch, index)
-        pair = self._pairs[index]
-        sample = pair.sample
-        source = self._cache.get(files_of(sample), lambda: labelled(self._dataset, sample, self._size))
-        other = source
-        if self._baseline is None:
-            partner = pair.partners[(epoch + index) % len(pair.partners)]
-            files = (partner.image, *files_of(sample)[1:], *([partner.mask] if partner.mask else []))
-            other = self._cache.get(files, lambda: synthetic_labelled(partner, source[..., 3], self._size))
+        source, other = read_or_next(index, len(self._pairs), lambda i: self._read(epoch, i), self._dataset)
         cut = augment(rng, (source[..., :3], source[..., 3], other[..., :3], other[..., 3]), self._settings)
         image, label, synthetic, synthetic_label = cut
         if self._baseline == "augment":
@@ -88,6 +90,26 @@ class PairBatches:
             change_pixels(rng, synthetic, self._settings),
             synthetic_label,
         )
+
+    def _read(self, epoch: int, index: int) -> tuple[Pixels, Pixels] | None:
+        pair, size = self._pairs[index], self._size
+        files = files_of(pair.sample)
+        source = self._failures.read(
+            files, lambda: self._cache.get(files, lambda: labelled(self._dataset, pair.sample, size))
+        )
+        if source is None or self._baseline is not None:
+            return None if source is None else (source, source)
+        partner = pair.partners[(epoch + index) % len(pair.partners)]
+        others = files_of_partner(pair.sample, partner)
+        other = self._failures.read(
+            others, lambda: self._cache.get(others, lambda: synthetic_labelled(partner, source[..., 3], size))
+        )
+        return None if other is None else (source, other)
+
+
+def files_of_partner(sample: Sample, partner: Partner) -> tuple[Path, ...]:
+    """The files that a synthetic image and its label are read from."""
+    return (partner.image, *files_of(sample)[1:], *([partner.mask] if partner.mask else []))
 
 
 def synthetic_labelled(partner: Partner, label: Pixels, size: Size | None = None) -> Pixels:
@@ -100,10 +122,26 @@ def synthetic_labelled(partner: Partner, label: Pixels, size: Size | None = None
     """
     image = read_image(partner.image)
     size = size or (image.shape[0], image.shape[1])
-    ids = resize_label(label, size)
-    if partner.mask is not None:
-        mask = np.asarray(decode(partner.mask)[0])
-        if mask.ndim != 2:
-            raise DataError(f"{partner.mask}: is not a mask of one channel: transfer with --mask-disagreement again")
-        ids = np.where(resize_label(mask, size) == IGNORE, np.uint8(IGNORE), ids)
-    return np.dstack([resize_image(image, size), ids])
+    return np.dstack([resize_image(image, size), masked(partner, resize_label(label, size))])
+
+
+def read_partners(
+    pair: Pair, label: Pixels, failures: Failures, size: Size | None = None
+) -> list[tuple[Partner, Pixels]]:
+    """The synthetic images of a pair that can be read, each as by `synthetic_labelled`."""
+    found = [
+        (p, failures.read(files_of_partner(pair.sample, p), partial(synthetic_labelled, p, label, size)))
+        for p in pair.partners
+    ]
+    return [(partner, array) for partner, array in found if array is not None]
+
+
+def masked(partner: Partner, label: Pixels) -> Pixels:
+    """Train ids (h, w), void where the mask of a synthetic image says so. Raises DataError as `synthetic_labelled`."""
+    if partner.mask is None:
+        return label
+    mask = np.asarray(decode(partner.mask)[0])
+    if mask.ndim != 2:
+        raise DataError(f"{partner.mask}: is not a mask of one channel: transfer with --mask-disagreement again")
+    size = (label.shape[0], label.shape[1])
+    return np.where(resize_label(mask, size) == IGNORE, np.uint8(IGNORE), label)

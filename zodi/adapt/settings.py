@@ -1,5 +1,6 @@
 """The settings of an adaptation beside those of training, checked once."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -42,7 +43,7 @@ class AdaptSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}, allowed are {allowed}")
         if not 0 < self.holdout < 1:
             raise SettingsError(f"holdout is {self.holdout}, allowed is a share between 0 and 1, e.g. 0.1")
-        if self.similarity < 0:
+        if not 0 <= self.similarity < math.inf:
             raise SettingsError(f"similarity is {self.similarity}, allowed is 0 or more")
         if self.selection == "synthetic-val" and self.validate != "synthetic":
             raise SettingsError("selection synthetic-val needs the scores of validate synthetic: give both")

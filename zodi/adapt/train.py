@@ -1,11 +1,12 @@
 """From a labelled source and its synthetic images to an adapted segmenter: a training whose items are pairs."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zodi.adapt.checks import check_adaptation
 from zodi.adapt.loading import PairBatches
 from zodi.adapt.objective import make_pair_loss
 from zodi.adapt.pairs import Pair, find_pairs, in_holdout
@@ -14,7 +15,7 @@ from zodi.adapt.validation import Validation
 from zodi.data import Dataset
 from zodi.engines.devices import find_device
 from zodi.errors import DataError, SettingsError
-from zodi.segmenter.loop import Progress
+from zodi.segmenter.failures import MAX_FAILURES, Failures
 from zodi.segmenter.record import file_bytes, image_size
 from zodi.segmenter.settings import TrainSettings
 from zodi.segmenter.train import Task, TrainResult, train
@@ -27,23 +28,21 @@ def adapt(
     settings: TrainSettings,
     adapting: AdaptSettings,
     *,
-    init: Path | None = None,
     device: str = "auto",
     workers: int = 2,
     cache: Path | None = None,
-    save_every: int = 0,
-    restart: bool = False,
-    tracker: str | None = None,
-    on_progress: Progress | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    failures: Failures | None = None,
+    **options: Any,
 ) -> TrainResult:
-    """Train on pairs of source and synthetic images, or on a baseline with the same budget; see `train` for the rest.
+    """Train on pairs of source and synthetic images, or on a baseline with the same budget.
 
     synthetic  outputs of transfers, or single domains of them; of all there is one model
+    options    init, save_every, restart, allow_changed_files, tracker, notify, on_progress, stopped: see `train`
 
     Raises as `train`, and DataError that names an image whose partner is missing.
     """
     settings = settings.resolved(image_size(dataset))
+    failures = Failures(MAX_FAILURES) if failures is None else failures
     pairs = collect(dataset, synthetic, adapting)
     kept_out = [pair for pair in pairs if adapting.validate and in_holdout(pair.sample.key, adapting.holdout)]
     out = {pair.sample.key for pair in kept_out}
@@ -52,21 +51,33 @@ def adapt(
         raise SettingsError(f"holdout {adapting.holdout} keeps out none of {len(pairs)} images: use a larger share")
     validation = None
     if adapting.validate:
-        validation = Validation(
+        validation = partial(
+            Validation,
             dataset,
             kept_out,
-            output,
-            find_device(device),
+            device=find_device(device),
+            failures=failures,
             synthetic=adapting.validate == "synthetic",
             keep_best=adapting.selection == "synthetic-val",
             workers=workers,
             cache=cache,
         )
     task = Task(
-        partial(PairBatches, dataset, training, settings, baseline=adapting.baseline, workers=workers, cache=cache),
+        partial(
+            PairBatches,
+            dataset,
+            training,
+            settings,
+            baseline=adapting.baseline,
+            workers=workers,
+            cache=cache,
+            failures=failures,
+        ),
         make_pair_loss(0.0 if adapting.baseline else adapting.similarity),
         len(training),
+        partial(check_adaptation, dataset, training, kept_out, settings, adapting, failures, workers),
         described=adapting.described() | describe_pairs(training),
+        files=synthetic_files(training),
         validation=validation,
         statistics="synthetic" if adapting.norm_statistics == "synthetic" else None,
     )
@@ -75,14 +86,10 @@ def adapt(
         output,
         settings,
         task=task,
-        init=init,
         device=device,
         workers=workers,
-        save_every=save_every,
-        restart=restart,
-        tracker=tracker,
-        on_progress=on_progress,
-        stopped=stopped,
+        failures=failures,
+        **options,
     )
 
 
@@ -118,3 +125,14 @@ def describe_pairs(pairs: Sequence[Pair]) -> dict[str, Any]:
         "synthetic_images": len(files),
         "synthetic_sha256": hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest(),
     }
+
+
+def synthetic_files(pairs: Sequence[Pair]) -> dict[str, int]:
+    """The bytes of each synthetic image and mask, by its path in the transfer's output."""
+    files = {}
+    for pair in pairs:
+        for partner in pair.partners:
+            files[f"{partner.domain}/{pair.sample.key}.png"] = file_bytes(partner.image)
+            if partner.mask is not None:
+                files[f"masks/{partner.domain}/{pair.sample.key}.png"] = file_bytes(partner.mask)
+    return files

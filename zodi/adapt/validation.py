@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zodi.adapt.loading import synthetic_labelled
+from zodi.adapt.loading import read_partners
 from zodi.adapt.pairs import Pair
 from zodi.ahead import map_ahead
 from zodi.data import Dataset
 from zodi.files import write_atomic
 from zodi.segmenter.cache import ImageCache
 from zodi.segmenter.checkpoint import Segmenter, SegmenterInfo, write_tensors
+from zodi.segmenter.checks import all_void, files_of
 from zodi.segmenter.evaluate import Score
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import Pixels, to_input
-from zodi.segmenter.loading import files_of, labelled
+from zodi.segmenter.loading import labelled
 from zodi.segmenter.metrics import Counts, count_confusion, mean_iou
 from zodi.segmenter.nets import build_net, read_tensors
 from zodi.segmenter.pictures import write_confusion
@@ -36,6 +38,7 @@ class Validation:
     """Scores weights on held-out images and notes them in `directory`.
 
     synthetic  score the synthetic partners, all of each image; else the source images
+    failures   what cannot be read, which is left out
     keep_best  keep the weights that score best, for `finish`
     """
 
@@ -45,6 +48,7 @@ class Validation:
     device: torch.device
     synthetic: bool
     keep_best: bool
+    failures: Failures
     workers: int = 2
     cache: Path | None = None
 
@@ -78,17 +82,19 @@ class Validation:
             ids = predict_scores(segmenter, images.to(self.device))[:, : len(info.classes)].argmax(dim=1)
             truth = np.stack([array[..., 3] for array in batch])
             counts += count_confusion(truth, ids.byte().cpu().numpy(), len(info.classes))
+        if not counts.any():
+            raise all_void(f"{self.dataset.root}: what is kept out ({len(self.pairs)} images)")
         return counts
 
     def _arrays(self, size: tuple[int, int]) -> Iterator[Pixels]:
         cache = ImageCache(size, self.cache, labels=self.dataset.label_coding)
 
         def read(pair: Pair) -> list[Pixels]:
-            sample = pair.sample
-            source = cache.get(files_of(sample), lambda: labelled(self.dataset, sample, size))
-            if not self.synthetic:
-                return [source]
-            return [synthetic_labelled(partner, source[..., 3], size) for partner in pair.partners]
+            sample, files = pair.sample, files_of(pair.sample)
+            source = self.failures.read(files, lambda: cache.get(files, lambda: labelled(self.dataset, sample, size)))
+            if source is None or not self.synthetic:
+                return [] if source is None else [source]
+            return [array for _, array in read_partners(pair, source[..., 3], self.failures, size)]
 
         for arrays in map_ahead(read, self.pairs, self.workers, 2 * BATCH):
             yield from arrays

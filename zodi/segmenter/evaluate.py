@@ -14,6 +14,8 @@ from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
 from zodi.engines.segmenters import DeployedSegmenter
 from zodi.errors import DataError, SettingsError
+from zodi.segmenter.checks import all_void, check_valid, files_of, labels_of, one_class
+from zodi.segmenter.failures import MAX_FAILURES, Failures
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
 from zodi.segmenter.model import Model, predict_ids
@@ -68,10 +70,15 @@ class Part:
     condition: str | None
     dataset: Dataset
 
+    @property
+    def text(self) -> str:
+        """What a message calls it."""
+        return f"{self.dataset.root}, {self.condition}" if self.condition else str(self.dataset.root)
+
 
 @dataclass(frozen=True)
 class Score:
-    """The counts of a part, (C, C), rows = truth, and the number of its images."""
+    """The counts of a part, (C, C), rows = truth, and the number of its images that could be used."""
 
     name: str
     condition: str | None
@@ -98,21 +105,27 @@ def evaluate(
     settings: EvaluateSettings | None = None,
     *,
     workers: int = 2,
+    failures: Failures | None = None,
     on_image: Look | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Score]:
     """One score for each data set; of ACDC one for each condition, and one over all of them.
 
     segmenter  on the device that it is to run on; a checkpoint's or an exported file
+    failures   images and labels that cannot be used, which are left out; None: up to `MAX_FAILURES` of them
     on_image   called with each image, its truth and its prediction, e.g. to draw them
 
-    Raises DataError for images that cannot be read and for data sets of other classes than the segmenter's.
+    Raises DataError for more images that cannot be used, for labels that are all void, and for data sets of other
+    classes than the segmenter's.
     """
     settings = fitted(settings or EvaluateSettings(), segmenter)
+    failures = Failures(MAX_FAILURES) if failures is None else failures
     for dataset in datasets:
         check_classes(segmenter, dataset)
     groups = [split_conditions(dataset) for dataset in datasets]
     distinguish(groups)
+    for part in (part for parts in groups for part in parts):
+        check_valid(labels_of(part.dataset, part.dataset.samples, failures), part.text, failures)
     total = sum(len(part.dataset.samples) for parts in groups for part in parts)
     scores: list[Score] = []
     done = 0
@@ -120,14 +133,18 @@ def evaluate(
         rows: list[Score] = []
         for part in parts:
             counts = np.zeros((len(segmenter.info.classes),) * 2, np.int64)
-            for sample, image, truth, prediction in predictions(segmenter, part.dataset, settings, workers=workers):
+            images = 0
+            found = predictions(segmenter, part.dataset, settings, workers=workers, failures=failures)
+            for sample, image, truth, prediction in found:
                 counts += count_confusion(truth, prediction, len(counts), ignore=segmenter.info.ignore)
+                images += 1
                 done += 1
                 if on_image is not None:
                     on_image(part, sample, image, truth, prediction)
                 if on_progress is not None:
                     on_progress(done, total, part.name)
-            images = len(part.dataset.samples)
+            if not counts.any():
+                raise all_void(part.text)
             rows.append(Score(part.name, part.condition, images, counts, segmenter.info.classes))
         if len(rows) > 1:
             summed = np.sum([row.counts for row in rows], axis=0)
@@ -136,17 +153,23 @@ def evaluate(
     return scores
 
 
-def as_json(model: Path, scale: str, scores: Sequence[Score]) -> dict[str, Any]:
-    """What `zodi evaluate --json` writes."""
-    return {"model": str(model), "scale": scale, "results": [score.as_json() for score in scores]}
+def as_json(model: Path, scale: str, scores: Sequence[Score], failures: Sequence[str] = ()) -> dict[str, Any]:
+    """What `zodi evaluate --json` writes; failures: where there are any, a line for each file that was left out."""
+    content = {"model": str(model), "scale": scale, "results": [score.as_json() for score in scores]}
+    return content | ({"failures": list(failures)} if failures else {})
 
 
 def predictions(
-    segmenter: Model, dataset: Dataset, settings: EvaluateSettings, *, workers: int
+    segmenter: Model, dataset: Dataset, settings: EvaluateSettings, *, workers: int, failures: Failures
 ) -> Iterator[tuple[Sample, Pixels, Pixels, Pixels]]:
     """Sample, image (H, W, 3), train ids (H, W) and predicted train ids (H, W), at the size of scoring, in order."""
-    read = map_ahead(lambda s: (s, *read_pair(dataset, s)), dataset.samples, workers, 2 * settings.batch)
-    for items in batches_of_one_size(read, settings.batch):
+
+    def read(sample: Sample) -> tuple[Sample, Pixels, Pixels] | None:
+        pair = failures.read(files_of(sample), lambda: read_pair(dataset, sample))
+        return None if pair is None else (sample, *pair)
+
+    found = (item for item in map_ahead(read, dataset.samples, workers, 2 * settings.batch) if item is not None)
+    for items in batches_of_one_size(found, settings.batch):
         size = _scale(segmenter, settings, items[0][1])
         scaled = [resize_image(image, size) for _, image, _ in items]
         at_label = settings.score_at == "label"
@@ -224,6 +247,8 @@ def check_classes(segmenter: Model, dataset: Dataset) -> None:
     """Raise DataError unless the label set has exactly the classes of the segmenter, in its order."""
     if not dataset.samples:
         raise DataError(f"{dataset.root}: has no images: check --split and --condition")
+    if len(segmenter.info.classes) < 2:
+        raise one_class(dataset.label_set)
     if dataset.label_set.names != segmenter.info.classes:
         other = next(
             (

@@ -44,6 +44,11 @@ class SegmenterInfo:
     resize: str = "lanczos"
 
     @property
+    def net(self) -> str:
+        """What a message calls the net."""
+        return f"{self.architecture} on {self.encoder}" + (f" with {dict(self.options)}" if self.options else "")
+
+    @property
     def logits(self) -> int:
         """How many channels the net's output has."""
         return len(self.classes) + bool(self.options.get(VOID_LOGIT, False))

@@ -1,19 +1,25 @@
 """Training batches: decoded once where memory allows, augmented by threads, in an order that depends only on seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
+from zodi.errors import DataError
 from zodi.segmenter.augment import change_pixels, crop_and_flip, cut_out, epoch_order, generator
 from zodi.segmenter.cache import ImageCache
+from zodi.segmenter.checks import files_of
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import InputForm, Pixels, read_pair, resize_image, resize_label, to_input
 from zodi.segmenter.loop import Batch
 from zodi.segmenter.settings import Size, TrainSettings
+
+Result = TypeVar("Result")
 
 AHEAD = 3  # batches that are prepared while the net works
 
@@ -34,13 +40,16 @@ class SourceBatches:
         process: int = 0,
         processes: int = 1,
         cache: Path | None = None,
+        failures: Failures | None = None,
     ) -> None:
+        """failures: what cannot be read, whose place the next image takes; None: the first one is an error."""
         assert settings.size is not None, "settings must be resolved"
         self.steps = len(dataset.samples) // settings.batch
         self._dataset, self._settings, self._form, self._workers = dataset, settings, form, workers
         self._process, self._processes = process, processes
         self._size = settings.size
         self._cache = ImageCache(settings.size, cache, labels=dataset.label_coding, expected=len(dataset.samples))
+        self._failures = failures or Failures()
 
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""
@@ -63,10 +72,28 @@ class SourceBatches:
 
     def _item(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
         rng = generator(self._settings.seed, epoch, index)
-        sample = self._dataset.samples[index]
-        arrays = self._cache.get(files_of(sample), lambda: labelled(self._dataset, sample, self._size))
+        arrays = read_or_next(index, len(self._dataset.samples), self._read, self._dataset)
         image, label = augment(rng, (arrays[..., :3], arrays[..., 3]), self._settings)
         return change_pixels(rng, image, self._settings), label
+
+    def _read(self, index: int) -> Pixels | None:
+        sample = self._dataset.samples[index]
+        files = files_of(sample)
+        return self._failures.read(
+            files, lambda: self._cache.get(files, lambda: labelled(self._dataset, sample, self._size))
+        )
+
+
+def read_or_next(index: int, count: int, read: Callable[[int], Result | None], dataset: Dataset) -> Result:
+    """What `read` gives for an index or, where that cannot be used, for the next one that can.
+
+    So each process has its share of every batch, and a resumed run the same images. Raises DataError where none can.
+    """
+    for other in (*range(index, count), *range(index)):
+        found = read(other)
+        if found is not None:
+            return found
+    raise DataError(f"{dataset.root}: none of {count} images can be used: see zodi data check")
 
 
 def own_indices(
@@ -93,8 +120,3 @@ def labelled(dataset: Dataset, sample: Sample, size: Size) -> Pixels:
     """An image and its train ids at `size`, as one array (h, w, 4). Raises DataError where they cannot be read."""
     image, label = read_pair(dataset, sample)
     return np.dstack([resize_image(image, size), resize_label(label, size)])
-
-
-def files_of(sample: Sample) -> tuple[Path, ...]:
-    """The files that a sample is read from."""
-    return tuple(path for path in (sample.image, sample.label) if path is not None)

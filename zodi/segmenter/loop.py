@@ -5,7 +5,7 @@ rate, the order of images and the random numbers of a step are functions of the 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zodi.errors import SettingsError
+from zodi.errors import DataError, SettingsError, ZodiError
 from zodi.labels import IGNORE
 from zodi.segmenter.averaging import Averages
 from zodi.segmenter.objective import Whole
@@ -76,8 +76,10 @@ def fit(
     accelerator: Any,
     *,
     save_every: int = 0,
+    unused: Iterable[str] = (),
     on_progress: Progress | None = None,
     on_epoch: OnEpoch | None = None,
+    on_saved: Callable[[], None] = lambda: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Tensor] | None:
     """Train to the end, from the saved state where there is one; the weights to keep, or None if `stopped`.
@@ -85,55 +87,137 @@ def fit(
     net         on the CPU, with its first weights
     directory   where state and log are; see `zodi.segmenter.state`
     save_every  also save after every so many steps, not only after each epoch; 0: only epochs
-    on_epoch    called before the state is saved, so a second time where the process was killed in between
+    unused      parameters that the loss does not depend on, see `zodi.segmenter.probe`
+    on_epoch    called before the state is saved, and again where a training resumes there
+    on_saved    called after each save
     stopped     asked after every step; the state is saved before the loop ends
 
-    Raises SettingsError where the loss becomes infinite.
+    A batch whose labels are void everywhere changes nothing: its step is not in the log. Where a batch cannot be read,
+    or `on_epoch` fails, the state is saved before the error is raised. Raises SettingsError where the loss becomes
+    infinite.
     """
     total = settings.iterations or (settings.epochs or 0) * batches.steps
-    if settings.channels_last:
-        net.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(net, settings)
-    wrapped, optimizer = accelerator.prepare(net, optimizer)
-    inner = accelerator.unwrap_model(wrapped)
-    averages = Averages(inner, settings.ema) if settings.ema else None
-    step = read_state(directory, inner, optimizer, averages, accelerator)
-    log = TrainLog(directory, step, enabled=accelerator.is_main_process)
-    wrapped.train()
+    run = _Run(net, settings, directory, accelerator, unused, on_epoch, on_saved)
+    if run.step > 0 and run.step in (total, run.step // batches.steps * batches.steps):
+        run.end_epoch()
     looked = time.monotonic()
-    while step < total:
-        epoch, first = divmod(step, batches.steps)
+    while run.step < total:
+        epoch, first = divmod(run.step, batches.steps)
         with closing(iter(batches(epoch, first))) as epoch_batches:  # type: ignore[type-var]
-            for batch in epoch_batches:
-                lr = learning_rate(settings, step, batches.steps, total)
-                seed_step(settings.seed, step, accelerator.process_index)
-                moved = _to_device(batch, settings, accelerator)
-                terms = train_step(wrapped, optimizer, loss, moved, lr, accelerator, settings.accumulate)
-                step += 1
-                if averages is not None:
-                    averages.update(inner)
-                log.add(step, epoch, lr, terms)
-                due = len(log) >= LOG_STEPS or time.monotonic() - looked > LOG_SECONDS
+            ends = False
+            while not ends:
+                lr = learning_rate(settings, run.step, batches.steps, total)
+                run.learn(loss, run.fetch(epoch_batches), epoch, lr)
+                due = len(run.log) >= LOG_STEPS or time.monotonic() - looked > LOG_SECONDS
                 stop, look = _agreed((stopped(), due), accelerator)
-                ends = step == total or step % batches.steps == 0
-                saves = ends or stop or (save_every > 0 and step % save_every == 0)
+                ends = run.step == total or run.step % batches.steps == 0
+                saves = ends or stop or (save_every > 0 and run.step % save_every == 0)
                 if saves or look:
                     looked = time.monotonic()
-                    last = log.flush(accelerator)
-                    accelerator.log(last | {"lr": lr}, step=step)
-                    if not np.isfinite(last["loss"]):
-                        raise SettingsError(f"the loss is {last['loss']} at step {step}: use a lower --lr")
+                    note = run.look(lr)
                     if on_progress is not None:
-                        on_progress(step, total, f"epoch {epoch + 1}, loss {last['loss']:.3f}, lr {lr:.2e}")
-                if ends and on_epoch is not None and accelerator.is_main_process:
-                    on_epoch(step, kept(averages, inner))
-                if saves and step < total:
-                    write_state(directory, step, inner, optimizer, averages, accelerator)
-                if stop and step < total:
-                    return None
+                        on_progress(run.step, total, f"epoch {epoch + 1}{note}, lr {lr:.2e}")
                 if ends:
-                    break
-    return kept(averages, inner)
+                    run.end_epoch()
+                if saves and run.step < total:
+                    run.save()
+                if stop and run.step < total:
+                    return None
+    return kept(run.averages, run.inner)
+
+
+class _Run:
+    """A training between its steps, in one of the processes."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        settings: TrainSettings,
+        directory: Path,
+        accelerator: Any,
+        unused: Iterable[str],
+        on_epoch: OnEpoch | None,
+        on_saved: Callable[[], None],
+    ) -> None:
+        self.settings, self.accelerator = settings, accelerator
+        self._directory, self._on_epoch, self._on_saved = directory, on_epoch, on_saved
+        if settings.channels_last:
+            net.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(net, settings)  # of all parameters, so that its state is the same in any version
+        for name in unused:
+            net.get_parameter(name).requires_grad_(False)  # processes would wait for its gradient
+        self.wrapped, self.optimizer = accelerator.prepare(net, optimizer)
+        self.inner = accelerator.unwrap_model(self.wrapped)
+        self.averages = Averages(self.inner, settings.ema) if settings.ema else None
+        self.step = read_state(directory, self.inner, self.optimizer, self.averages, accelerator)
+        self._saved = self.step
+        self.log = TrainLog(directory, self.step, enabled=accelerator.is_main_process)
+        self.wrapped.train()
+
+    def fetch(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, or None where all labels of all processes are void; an error saves the state first."""
+        batch = failed = None
+        try:
+            batch = next(batches)
+        except ZodiError as error:
+            failed = error
+        valid = batch is not None and has_valid(batch)
+        anywhere_failed, anywhere_valid = _agreed((failed is not None, valid), self.accelerator)
+        if anywhere_failed:
+            self._rescue()
+            raise failed or DataError("another process could not read a batch: see its message")
+        return batch if anywhere_valid else None
+
+    def learn(self, loss: Loss, batch: Batch | None, epoch: int, lr: float) -> None:
+        """Take a step; without a batch only its number is taken."""
+        if batch is not None:
+            seed_step(self.settings.seed, self.step, self.accelerator.process_index)
+            moved = _to_device(batch, self.settings, self.accelerator)
+            terms = train_step(
+                self.wrapped, self.optimizer, loss, moved, lr, self.accelerator, self.settings.accumulate
+            )
+            if self.averages is not None:
+                self.averages.update(self.inner)
+            self.log.add(self.step + 1, epoch, lr, terms)
+        self.step += 1
+
+    def look(self, lr: float) -> str:
+        """Write the steps since the last look into the log; the mean loss in words, "" if there were none."""
+        if len(self.log) == 0:
+            return ""
+        last = self.log.flush(self.accelerator)
+        self.accelerator.log(last | {"lr": lr}, step=self.step)
+        if not np.isfinite(last["loss"]):
+            raise SettingsError(f"the loss is {last['loss']} at step {self.step}: use a lower --lr")
+        return f", loss {last['loss']:.3f}"
+
+    def end_epoch(self) -> None:
+        """Tell of the weights that would be kept now."""
+        if self._on_epoch is None or not self.accelerator.is_main_process:
+            return
+        try:
+            self._on_epoch(self.step, kept(self.averages, self.inner))
+        except ZodiError:
+            self._rescue()
+            raise
+
+    def save(self) -> None:
+        """Save the state."""
+        write_state(self._directory, self.step, self.inner, self.optimizer, self.averages, self.accelerator)
+        self._saved = self.step
+        self._on_saved()
+
+    def _rescue(self) -> None:
+        if self.step > self._saved:
+            if len(self.log):
+                self.log.flush(self.accelerator)
+            self.save()
+
+
+def has_valid(batch: Batch) -> bool:
+    """Whether a pixel of any label in a batch counts."""
+    labels = (label for name, whole in batch.items() if name.endswith("label") for label in whole)
+    return any(bool((label != IGNORE).any()) for label in labels)
 
 
 def kept(averages: Averages | None, net: nn.Module) -> dict[str, Tensor]:

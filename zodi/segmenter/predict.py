@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from zodi.errors import SettingsError
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.images import window_starts
+from zodi.segmenter.info import SegmenterInfo
 from zodi.segmenter.nets import as_segmenter
+from zodi.segmenter.probe import REFUSALS, Probe
 
 Size = tuple[int, int]
 
@@ -63,14 +65,32 @@ def predict_scores(segmenter: Segmenter, images: Tensor, settings: PredictSettin
 
 
 def forward(segmenter: Segmenter, images: Tensor) -> Tensor:
-    """Logits (B, C, H, W) of one pass; sizes that the net does not take are padded with the border's pixels."""
+    """Logits (B, C, H, W) of one pass; sides that are no multiples as the net needs them are padded by the border.
+
+    Raises SettingsError for images of a size that the net refuses even so.
+    """
     height, width = images.shape[-2:]
     multiple = as_segmenter(segmenter.net).multiple
     below, right = -height % multiple, -width % multiple
     if below or right:
         images = functional.pad(images, (0, right, 0, below), mode="replicate")
-    logits: Tensor = segmenter.net(images)
+    try:
+        logits: Tensor = segmenter.net(images)
+    except REFUSALS:
+        check_size(segmenter.net, segmenter.info, (height + below, width + right))
+        raise
     return logits[:, : len(segmenter.info.classes), :height, :width].float()
+
+
+def check_size(net: nn.Module, info: SegmenterInfo, size: Size) -> None:
+    """Raise SettingsError where a net refuses whole images of (height, width), and takes others."""
+    probe = Probe(net)
+    reason = probe.refusal(size)
+    if reason is not None and (other := probe.fitting(size)) is not None:
+        raise SettingsError(
+            f"an image of {size[0]}x{size[1]} does not fit {info.net} ({reason}), {other[0]}x{other[1]} does: "
+            "choose the size by --scale, --window or --size"
+        )
 
 
 def resize_scores(scores: Tensor, size: Size) -> Tensor:

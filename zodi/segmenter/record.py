@@ -10,12 +10,17 @@ from zodi import __version__
 from zodi.data import Dataset, read_image
 from zodi.errors import DataError, ModelError
 from zodi.segmenter.checkpoint import WEIGHTS
+from zodi.segmenter.checks import stated_size
 from zodi.segmenter.settings import TrainSettings
 
 
 def describe(dataset: Dataset, settings: TrainSettings, init: Path | None = None) -> dict[str, Any]:
-    """What train.json says of a training: settings and data decide the weights, versions are for the record."""
+    """What train.json says of a training: settings and data decide the weights, versions are for the record.
+
+    "files" has the bytes of each file, so that a resumed run can name those that changed.
+    """
     files = "\n".join(f"{s.key} {file_bytes(s.image)} {file_bytes(s.label)}" for s in dataset.samples)
+    named = [path for s in dataset.samples for path in (s.image, s.label) if path is not None]
     names = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "accelerate", "pillow", "numpy")
     return {
         "settings": settings.described() | {"init": init and weights_digest(init)},
@@ -28,6 +33,7 @@ def describe(dataset: Dataset, settings: TrainSettings, init: Path | None = None
         },
         "versions": {"zodi": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in names},
+        "files": {path.relative_to(dataset.root).as_posix(): file_bytes(path) for path in named},
     }
 
 
@@ -48,8 +54,12 @@ def file_bytes(path: Path | None) -> int:
 
 
 def image_size(dataset: Dataset) -> tuple[int, int]:
-    """(height, width) of the first image. Raises DataError where there is none."""
+    """(height, width) of the first image whose header can be read. Raises DataError where there is none."""
     if not dataset.samples:
         raise DataError(f"{dataset.root}: has no images: check --root, --split and --condition")
-    height, width, _ = read_image(dataset.samples[0].image).shape
+    sizes = (stated_size(sample.image) for sample in dataset.samples)
+    size = next((size for size in sizes if size is not None), None)
+    if size is not None:
+        return size
+    height, width, _ = read_image(dataset.samples[0].image).shape  # says what is wrong
     return height, width

@@ -1,5 +1,6 @@
 """The settings of a training: everything that decides the weights, by recipe, checked once, written to `train.json`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -83,10 +84,10 @@ class TrainSettings:
         for name in ("epochs", "iterations", "batch", "accumulate"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 1 or more")
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise SettingsError(f"lr is {self.lr}, it must be above 0")
         for name in ("momentum", "weight_decay", "power", "lr_floor"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 0 or more")
         if not 0 <= self.ema < 1:
             raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")

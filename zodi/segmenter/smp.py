@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -29,6 +30,9 @@ class SmpNet(nn.Module):
         self.decoder: nn.Module = net.decoder
         self.segmentation_head: nn.Module = net.segmentation_head
         self.multiple = int(net.encoder.output_stride) if net.requires_divisible_input_shape else 1
+        # DPT brings all stages, which have one stride, to strides of 4, 8, 16 ..., and joins them two by two
+        strides = getattr(net.encoder, "output_strides", ())
+        self.multiple = math.lcm(self.multiple, 2 ** (len(strides) + 1)) if strides else self.multiple
 
     def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Outputs:
         """See `zodi.segmenter.protocol`."""
@@ -73,7 +77,7 @@ def build_smp(
             net = smp.create_model(architecture, encoder, "imagenet" if imagenet else None, 3, logits, **options)
     except OSError:
         raise
-    except (KeyError, ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
+    except (LookupError, ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{architecture} cannot be built with encoder {encoder!r}"

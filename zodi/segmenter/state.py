@@ -1,6 +1,6 @@
 """What a training leaves on disk while it runs, so that a broken run goes on as if nothing had happened.
 
-train.json   settings, data and versions: what a resumed run is compared with
+train.json   settings, data, versions and files: what a resumed run is compared with, see `zodi.segmenter.place`
 train.csv    one row per step: step, epoch, lr and the terms of the loss
 state.pt     weights, averages, the optimiser's moments, the number of steps that are done
 validation.csv, best.safetensors  scores of images that were kept out, after each epoch, and the weights of the best
@@ -8,9 +8,7 @@ validation.csv, best.safetensors  scores of images that were kept out, after eac
 
 import csv
 import io
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from zodi.errors import OutputError
-from zodi.files import utf8, write_atomic
+from zodi.files import write_atomic
 from zodi.segmenter.averaging import Averages
 
-SETTINGS = "train.json"
 LOG = "train.csv"
 STATE = "state.pt"
 VALIDATION = "validation.csv"
 BEST = "best.safetensors"
-COMPARED = ("settings", "data")  # parts of train.json that a resumed run must share
-
-
-def open_state(directory: Path, described: Mapping[str, Any], *, restart: bool) -> None:
-    """Take a directory for a training: a new or empty one, or one of the same training; describe it in train.json.
-
-    described  {"settings": {...}, "data": {...}, "versions": {...}}
-    restart    forget what the directory holds of a training
-
-    Raises OutputError where it holds something else, naming the first field that differs.
-    """
-    path = directory / SETTINGS
-    if directory.exists() and not directory.is_dir():
-        raise OutputError(f"{directory}: is a file: give a folder with -o")
-    if path.is_file() and not restart:
-        _compare(path, described)
-    elif directory.is_dir() and not path.is_file():
-        found = next((p.name for p in sorted(directory.iterdir()) if not p.name.endswith(".tmp")), None)
-        if found is not None:
-            raise OutputError(
-                f"{directory}: holds {found!r} and no {SETTINGS}: it is not a training's, choose another -o"
-            )
-    if restart:
-        for name in (STATE, LOG, VALIDATION, BEST, "model.json", "model.safetensors"):
-            (directory / name).unlink(missing_ok=True)
-    if restart or not path.is_file():
-        write_atomic(path, utf8(json.dumps(described, indent=2, ensure_ascii=False) + "\n"))
 
 
 def write_state(
@@ -112,6 +82,12 @@ def finish_state(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
+def logged_steps(directory: Path) -> int:
+    """How many steps train.csv has."""
+    path = directory / LOG
+    return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.is_file() else 0
+
+
 class TrainLog:
     """Rows of train.csv, kept until `flush`; rows of steps that a resumed run does again are dropped."""
 
@@ -161,18 +137,3 @@ def _csv(rows: list[list[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def _compare(path: Path, described: Mapping[str, Any]) -> None:
-    try:
-        there = json.loads(path.read_text(encoding="utf-8-sig"))
-        parts = [(there[part], described[part]) for part in COMPARED]
-        differing = [(key, old.get(key), new.get(key)) for old, new in parts for key in {**new, **old}]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(f"{path}: is damaged ({error}): use --restart or another -o") from None
-    for key, old, new in differing:
-        if old != json.loads(json.dumps(new)):
-            raise OutputError(
-                f"{path.parent}: holds a training with other settings ({key}: {old!r} there, {new!r} now): "
-                "use --restart to train anew, or another -o"
-            )

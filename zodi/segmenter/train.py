@@ -3,45 +3,46 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from zodi.data import Dataset
-from zodi.errors import ModelError, SettingsError
+from zodi.errors import SettingsError
 from zodi.segmenter.checkpoint import (
-    DESCRIPTION,
     SegmenterInfo,
-    load_checkpoint,
-    palette_of,
     save_checkpoint,
 )
+from zodi.segmenter.checks import all_void, check_pairs, check_trainable, labels_of
+from zodi.segmenter.failures import MAX_FAILURES, Failures
+from zodi.segmenter.first_net import check_net, first_net
 from zodi.segmenter.images import InputForm
 from zodi.segmenter.loading import SourceBatches
 from zodi.segmenter.loop import Batch, Batches, Loss, Progress, fit
-from zodi.segmenter.nets import as_segmenter, build_net
 from zodi.segmenter.norm_statistics import STEPS, take_norm_statistics
 from zodi.segmenter.objective import Whole, cross_entropy
+from zodi.segmenter.place import Place, check_init, find_place
 from zodi.segmenter.processes import make_accelerator
 from zodi.segmenter.record import describe, image_size
 from zodi.segmenter.settings import TrainSettings
-from zodi.segmenter.state import finish_state, open_state
+from zodi.segmenter.state import finish_state, logged_steps
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What a training left.
 
-    output    the checkpoint directory
+    output    where its files are: the checkpoint directory; of a restarted training that is not finished a folder in it
     steps     done in all
     seconds   of this call
     finished  False if stopped
     main      False in all processes but one, which alone writes files and tells of them
+    skipped   steps that changed nothing, as all labels of their batch were void
+    failures  one line for each image or label that could not be used, as far as this process met them
     """
 
     output: Path
@@ -49,6 +50,8 @@ class TrainResult:
     seconds: float
     finished: bool
     main: bool
+    skipped: int = 0
+    failures: tuple[str, ...] = ()
 
 
 class MakeBatches(Protocol):
@@ -73,8 +76,11 @@ class Task:
     """What a training minimises on which batches.
 
     images      of an epoch: there are images // batch steps
+    check       looks at the data before the first step; DataError where there is nothing to learn
     described   what decides the weights besides settings and source data, for train.json
-    validation  looks at the weights after each epoch and at the end chooses those to keep
+    files       bytes of the files besides the source's, by name
+    validation  for the folder that a training writes to: looks at the weights after each epoch and at the end chooses
+                those to keep
     statistics  name of the images in a batch that the kept weights' batch norm statistics are of; None: of all, as they
                 came in training, the last ones most
     """
@@ -82,8 +88,10 @@ class Task:
     batches: MakeBatches
     loss: Loss
     images: int
+    check: Callable[[], None]
     described: Mapping[str, Any] = field(default_factory=dict)
-    validation: Validation | None = None
+    files: Mapping[str, int] = field(default_factory=dict)
+    validation: Callable[[Path], Validation] | None = None
     statistics: str | None = None
 
 
@@ -99,7 +107,10 @@ def train(
     cache: Path | None = None,
     save_every: int = 0,
     restart: bool = False,
+    allow_changed_files: bool = False,
+    failures: Failures | None = None,
     tracker: str | None = None,
+    notify: Callable[[str], None] = lambda message: None,
     on_progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
@@ -111,33 +122,102 @@ def train(
     workers     threads that prepare images, in each process
     cache       folder for decoded images, which later trainings share; None: memory
     save_every  save the state also after every so many steps; 0: after each epoch
-    restart     forget an earlier training in `output`
+    restart     begin again beside a training in `output`, which stays until the new one takes its place
+    allow_changed_files  resume although files of the data have another size than before
+    failures    images and labels that cannot be used; None: up to `MAX_FAILURES` of them
     tracker     of accelerate that is told every logged step, e.g. "tensorboard"; its files are in `output`
+    notify      told what the user should know before the first step
     stopped     asked after each step; True saves the state and ends
 
     Raises SettingsError, DataError, ModelError, EngineError and OutputError, each before the first step where it can.
     """
     start = time.perf_counter()
     settings = settings.resolved(image_size(dataset))
-    task = task or Task(
-        partial(SourceBatches, dataset, settings, workers=workers, cache=cache), source_loss, len(dataset.samples)
-    )
+    failures = Failures(MAX_FAILURES) if failures is None else failures
+    task = task or source_task(dataset, settings, failures, workers=workers, cache=cache)
+    if init is not None:
+        check_init(init, output)
+    described = describe(dataset, settings, init)
+    described["settings"] |= task.described
+    described["files"] |= task.files
+    # every process looks before any can have begun to write: they meet where the accelerator is made
+    place = find_place(output, described, restart=restart, allow_changed_files=allow_changed_files)
     accelerator = make_accelerator(settings, device, tracker, output)
     _check_amounts(dataset.root, task.images, settings, accelerator.num_processes)
     main = accelerator.is_main_process
-    if main:
-        described = describe(dataset, settings, init)
-        open_state(output, {**described, "settings": described["settings"] | task.described}, restart=restart)
-    accelerator.wait_for_everyone()
+    finished = place.finished
+    if not finished:
+        task.check()
+        net, info = first_net(dataset, settings, init)
+        unused = check_net(
+            net,
+            info,
+            settings,
+            task.loss,
+            share=settings.batch // accelerator.num_processes // settings.accumulate,
+            validates=task.validation is not None,
+            notify=notify if main else lambda message: None,
+        )
+        batches = task.batches(info, process=accelerator.process_index, processes=accelerator.num_processes)
+        if main:
+            place.begin(described)
+        accelerator.wait_for_everyone()
+        if tracker is not None:
+            accelerator.init_trackers("zodi")
+        finished = _learn(
+            net,
+            info,
+            batches,
+            task,
+            settings,
+            place,
+            accelerator,
+            unused=unused,
+            save_every=save_every,
+            on_progress=on_progress if main else None,
+            stopped=stopped,
+        )
     steps = settings.iterations or (settings.epochs or 0) * (task.images // settings.batch)
-    if (output / DESCRIPTION).is_file():
-        accelerator.end_training()
-        return TrainResult(output, steps, time.perf_counter() - start, True, main)
-    net, info = first_net(dataset, settings, init)
-    if tracker is not None:
-        accelerator.init_trackers("zodi")
-    validation = task.validation
-    batches = task.batches(info, process=accelerator.process_index, processes=accelerator.num_processes)
+    skipped = 0
+    if finished and main:
+        finish_state(place.directory)
+        place.take_over()
+        logged = logged_steps(output)
+        skipped = steps - logged if logged else 0
+    accelerator.wait_for_everyone()
+    accelerator.end_training()  # ends the group of processes too
+    where = output if finished else place.directory
+    seconds = time.perf_counter() - start
+    return TrainResult(where, steps, seconds, finished, main, skipped, tuple(failures.messages))
+
+
+def source_task(
+    dataset: Dataset, settings: TrainSettings, failures: Failures, *, workers: int, cache: Path | None
+) -> Task:
+    """Cross entropy on the images of a data set. The settings must be resolved."""
+
+    def check() -> None:
+        check_pairs(dataset, dataset.samples, failures, workers, settings.batch)
+        labels = labels_of(dataset, dataset.samples, failures, settings.size)
+        check_trainable(dataset.label_set, labels, str(dataset.root), failures)
+
+    make = partial(SourceBatches, dataset, settings, workers=workers, cache=cache, failures=failures)
+    return Task(make, source_loss, len(dataset.samples), check)
+
+
+def _learn(
+    net: nn.Module,
+    info: SegmenterInfo,
+    batches: Batches,
+    task: Task,
+    settings: TrainSettings,
+    place: Place,
+    accelerator: Any,
+    **options: Any,
+) -> bool:
+    """Train and write the checkpoint, in the place's own directory; False where it was stopped before."""
+    validation = None if task.validation is None else task.validation(place.directory)
+    main = accelerator.is_main_process
 
     def finished(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if task.statistics is None:
@@ -146,66 +226,23 @@ def train(
             images = (batch[task.statistics] for batch in islice(first_epoch, STEPS))
             return take_norm_statistics(weights, info, images, accelerator.device, settings.seed)
 
-    try:
-        weights = fit(
-            net,
-            task.loss,
-            batches,
-            settings,
-            output,
-            accelerator,
-            save_every=save_every,
-            on_progress=on_progress if main else None,
-            on_epoch=None if validation is None else lambda step, kept: validation(step, finished(kept), info),
-            stopped=stopped,
-        )
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise SettingsError(
-            f"{settings.architecture} cannot be trained on one image per process and step, its batch norm needs two: "
-            "use a larger --batch"
-        ) from None
+    weights = fit(
+        net,
+        task.loss,
+        batches,
+        settings,
+        place.directory,
+        accelerator,
+        on_epoch=None if validation is None else lambda step, kept: validation(step, finished(kept), info),
+        on_saved=place.drop_others if main else lambda: None,
+        **options,
+    )
     if weights is not None and main:
+        if logged_steps(place.directory) == 0:
+            raise all_void(f"{place.directory}: every crop of every step")
         weights = finished(weights)
-        save_checkpoint(output, weights if validation is None else validation.finish(weights, info), info)
-        finish_state(output)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()  # ends the group of processes too
-    return TrainResult(output, steps, time.perf_counter() - start, weights is not None, main)
-
-
-def first_net(dataset: Dataset, settings: TrainSettings, init: Path | None) -> tuple[nn.Module, SegmenterInfo]:
-    """The net with its first weights, and what its checkpoint will say. Raises ModelError and SettingsError."""
-    assert settings.size is not None
-    torch.manual_seed(settings.seed)
-    built = build_net(
-        settings.architecture,
-        settings.encoder,
-        dataset.label_set.num_classes,
-        encoder_weights=settings.encoder_weights if init is None else "none",
-        options=settings.options,
-    )
-    info = SegmenterInfo(
-        architecture=settings.architecture,
-        encoder=settings.encoder,
-        options=dict(settings.options),
-        classes=dataset.label_set.names,
-        palette=palette_of(dataset.label_set),
-        mean=built.mean,
-        std=built.std,
-        size=settings.size,
-    )
-    _check_multiple(settings, built.net)
-    if init is not None:
-        before = load_checkpoint(init)
-        if before.info.classes != info.classes:
-            raise ModelError(
-                f"{init}: has other classes than label set {dataset.label_set.name!r}: choose another --init"
-            )
-        built.net.load_state_dict(before.net.state_dict())
-        info = replace(info, mean=before.info.mean, std=before.info.std)
-    return built.net, info
+        save_checkpoint(place.directory, weights if validation is None else validation.finish(weights, info), info)
+    return weights is not None
 
 
 def source_loss(net: nn.Module, batch: Batch, whole: Whole) -> Batch:
@@ -223,15 +260,4 @@ def _check_amounts(root: Path, images: int, settings: TrainSettings, processes: 
         raise SettingsError(
             f"batch is {settings.batch}, which {processes} processes in {settings.accumulate} parts cannot share: "
             f"use a multiple of {parts}"
-        )
-
-
-def _check_multiple(settings: TrainSettings, net: nn.Module) -> None:
-    multiple = as_segmenter(net).multiple
-    assert settings.crop is not None
-    height, width = settings.crop
-    if height % multiple or width % multiple:
-        raise SettingsError(
-            f"the crop {height}x{width} does not fit {settings.architecture} on {settings.encoder}: "
-            f"use multiples of {multiple}"
         )
