@@ -15,6 +15,7 @@ from zodi.export.segmenter_onnx import FromPixels
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.info import FileInfo
 from zodi.segmenter.metrics import count_confusion, mean_iou
+from zodi.segmenter.probe import Probe
 
 Pixels = NDArray[np.uint8]
 RunImages = Callable[[Pixels], NDArray[Any]]  # (B, H, W, 3) to ids (B, H, W) or logits (B, C, H, W)
@@ -55,7 +56,7 @@ def make_reference(segmenter: Segmenter, samples: Samples, file: FileInfo) -> Re
         (logits,) = module(torch.tensor(image[None]))
         predicted.append(logits[0].argmax(dim=0).to(torch.uint8).numpy())
     ids = np.stack(predicted)
-    probes = [(images, module(torch.tensor(images))[0]) for images in _probes(samples, file)]
+    probes = [(images, module(torch.tensor(images))[0]) for images in _probes(samples, file, Probe(segmenter.net))]
     floor = None
     if file.precision != "int8":
         planes = module.normalised(torch.tensor(samples.images[0][None]))
@@ -110,15 +111,27 @@ def refusals(figures: dict[str, Any], max_drop: float) -> list[str]:
     return found
 
 
-def _probes(samples: Samples, file: FileInfo) -> list[Pixels]:
+def _probes(samples: Samples, file: FileInfo, probe: Probe) -> list[Pixels]:
     """Batches to compare logits on: the usual one; where the batch varies also another, where the size varies too."""
     images = [samples.images[i % len(samples.images)] for i in range(2)]
     if file.dynamic == "none":
         return [np.stack([images[i % 2] for i in range(file.batch[1])])]
     found = [images[0][None], np.stack(images)] if file.batch[2] > 1 else [images[0][None]]
     if file.dynamic == "all":
-        height, width = (max(file.multiple, side // 2 // file.multiple * file.multiple) for side in file.model.size)
-        found.append(np.ascontiguousarray(images[1][None, -height:, -width:]))
+        height, width = _other_size(file, probe)
+        twice = np.concatenate([images[1]] * 2, axis=1)
+        found.append(np.ascontiguousarray(twice[None, -height:, -width:]))
+    return found
+
+
+def _other_size(file: FileInfo, probe: Probe) -> tuple[int, int]:
+    """Half of the usual (height, width), as little more as the net needs, or twice as wide where it needs the usual."""
+    height, width = file.model.size
+    half = max(file.multiple, height // 2), max(file.multiple, width // 2)
+    half = half[0] // file.multiple * file.multiple, half[1] // file.multiple * file.multiple
+    found = half if probe.refusal(half) is None else probe.fitting(half)
+    if found is None or found == file.model.size or found[0] > height or found[1] > 2 * width:
+        return height, 2 * width
     return found
 
 

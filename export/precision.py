@@ -57,18 +57,19 @@ def spread_error(given: Tensor, expected: Tensor) -> float:
 @contextmanager
 def _weights_as(module: nn.Module, convert: Callable[[Tensor], Tensor], after: Callable[[Any], Any]) -> Iterator[None]:
     """Within, every layer's weights are converted while that layer runs, one layer at a time, and its result after."""
-    kept: dict[nn.Module, dict[str, Tensor]] = {}
+    kept: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
     def enter(layer: nn.Module, arguments: Any) -> None:
-        own = {**dict(layer.named_parameters(recurse=False)), **dict(layer.named_buffers(recurse=False))}
-        kept[layer] = {name: tensor.data for name, tensor in own.items()}
-        for tensor in own.values():
+        # those of its parts too: attention reads the weights of projections that it never calls
+        own = [t for part in (layer, *layer.children()) for t in (*part.parameters(False), *part.buffers(False))]
+        kept[layer] = [(tensor, tensor.data) for tensor in own]
+        for tensor in own:
             if tensor.is_floating_point():
                 tensor.data = convert(tensor.data)
 
     def leave(layer: nn.Module, arguments: Any, result: Any) -> Any:
-        for name, data in kept.pop(layer).items():
-            getattr(layer, name).data = data
+        for tensor, data in kept.pop(layer):
+            tensor.data = data
         return after(result)
 
     handles = []

@@ -25,6 +25,7 @@ from zodi.export.segmenter_onnx import LOGITS, add_head, attach_metadata, export
 from zodi.segmenter.checkpoint import Segmenter
 from zodi.segmenter.info import DYNAMIC, FITS, FORMATS, OUTPUTS, PRECISIONS, FileInfo
 from zodi.segmenter.nets import as_segmenter
+from zodi.segmenter.predict import check_size
 
 Notify = Callable[[str], None]
 Size = tuple[int, int]
@@ -79,6 +80,7 @@ def describe(segmenter: Segmenter, choice: SegmenterChoice, weights: str) -> Fil
             f"size is {size[0]}x{size[1]}, sides of {segmenter.info.architecture} on {segmenter.info.encoder} must be "
             f"multiples of {multiple}: use --size {near[0]}x{near[1]}"
         )
+    check_size(segmenter.net, segmenter.info, size)
     _, usual, _ = choice.batch
     opset = choice.opset or OPSETS.get(choice.precision, OPSETS["fp32"])
     made = {"exporter": exporter(), "opset": opset}

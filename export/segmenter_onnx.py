@@ -53,6 +53,12 @@ def trace(segmenter: Segmenter, path: Path, file: FileInfo, opset: int) -> None:
             f"{file.model.encoder} pads its convolutions by the size of the image, which therefore cannot vary: "
             "use --dynamic batch"
         )
+    pooled = (layer for layer in segmenter.net.modules() if isinstance(layer, nn.AdaptiveAvgPool2d))
+    if file.dynamic == "all" and any(layer.output_size not in (1, (1, 1)) for layer in pooled):
+        raise ModelError(
+            f"{file.model.architecture} pools to grids whose cells depend on the size of the image, which therefore "
+            "cannot vary: use --dynamic batch"
+        )
     dynamic = torch.export.Dim.DYNAMIC
     height, width = file.model.size
     batch, shapes = file.batch[1], {}

@@ -1,6 +1,7 @@
 """`zodi export-segmenter` as a user has it: the file, its report, a refusal, and a repository for Triton."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -182,3 +183,13 @@ def test_a_repository_that_cannot_be_written(exported, file, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another --triton"):
         write_repository(tmp_path / "file", exported, file)
+
+
+def test_labels_that_are_all_void_are_no_comparison(cli, checkpoint, street_set, tmp_path):
+    data = shutil.copytree(street_set.root, tmp_path / "data")
+    for path in (data / "labels").rglob("*.png"):
+        Image.fromarray(np.full((48, 96), 4, np.uint8)).save(path)
+    done = cli("export-segmenter", checkpoint, "--root", data, "-o", tmp_path / "out")
+    assert done.status == 1
+    assert "6 images: has no pixel of a trained class, all are void" in done.stderr
+    assert not (tmp_path / "out").exists()

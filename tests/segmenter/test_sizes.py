@@ -168,9 +168,9 @@ def test_windows_do_without(tmp_path):
     segmenter, dataset = load_checkpoint(tmp_path / "out"), open_dataset(None, data)
     windows = EvaluateSettings(predict=PredictSettings(window=(224, 224)))
     assert evaluate(segmenter, [dataset], windows)[0].images == 2
-    with pytest.raises(SettingsError, match=r"an image of 224x448 does not fit dpt .*: choose .*--window"):
+    with pytest.raises(SettingsError, match=r"an image of 224x448 does not fit dpt .*: give .*--window"):
         evaluate(segmenter, [dataset])
-    with pytest.raises(SettingsError, match=r"224x448 does not fit dpt on .* choose the size by .*--size"):
+    with pytest.raises(SettingsError, match=r"224x448 does not fit dpt on .*: give .*--size"):
         describe(segmenter, SegmenterChoice(), "")
     assert describe(segmenter, SegmenterChoice(size=(224, 224)), "").model.size == (224, 224)
 

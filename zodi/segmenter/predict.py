@@ -89,7 +89,7 @@ def check_size(net: nn.Module, info: SegmenterInfo, size: Size) -> None:
     if reason is not None and (other := probe.fitting(size)) is not None:
         raise SettingsError(
             f"an image of {size[0]}x{size[1]} does not fit {info.net} ({reason}), {other[0]}x{other[1]} does: "
-            "choose the size by --scale, --window or --size"
+            "give --scale or --window to zodi evaluate, --size to zodi export-segmenter"
         )
 
 
