@@ -23,7 +23,7 @@ class NetOption(click.ParamType[tuple[str, Any]]):
         if not name or not equals:
             self.fail(f"{value!r} is not NAME=VALUE, e.g. decoder_channels=128", param, ctx)
         try:
-            return name, json.loads(text)
+            return name, json.loads(text, parse_constant=str)  # NaN and Infinity are no numbers of JSON
         except ValueError:
             return name, text
 
