@@ -75,7 +75,9 @@ def bench_transfer(
     )  # fmt: skip
     info = components.info
     size = choice.size or (info.image_size, 2 * info.image_size)
-    make_sizes(size, (choice.batch,) * 3, static=True, dims=info.dims)  # raises where the model cannot take them
+    make_sizes(
+        size, (choice.batch, choice.batch, choice.batch), static=True, dims=info.dims
+    )  # raises where the model cannot take them
     work = Work(model, engine, "torch", size, choice.batch, choice.steps, choice.strength, cpu_threads(engine.threads))
     works = [replace(work, engine=replace(engine, precision="fp32", bundle=None))]
     names = list(choice.engines) or installed_engines()

@@ -67,7 +67,8 @@ def sizes_for_images(
             f"{describe_images(images, sizes)}: leave it out"
         )
     if static is False:
-        counts.update([(info.dims.multiple,) * 2, (2 * max(usual),) * 2])
+        smallest, largest = info.dims.multiple, 2 * max(usual)
+        counts.update([(smallest, smallest), (largest, largest)])
     heights, widths = zip(*counts, strict=True)
     return Sizes(batch, (min(heights), usual[0], max(heights)), (min(widths), usual[1], max(widths)))
 

@@ -121,15 +121,15 @@ def test_fewer_than_a_batch_are_left(data, quick, tmp_path):
     for label in files(data, "labels")[:6]:
         make_shorter(label)
     with pytest.raises(DataError, match="1 of 7 images can be used with their labels, needed are 2"):
-        run(data, tmp_path / "out", quick)
+        run(data, tmp_path / "out", quick, failures=Failures(10))
     make_shorter(files(data, "labels")[6])
     with pytest.raises(DataError, match="0 of 7 images can be used"):
-        run(data, tmp_path / "out", quick)
+        run(data, tmp_path / "out", quick, failures=Failures(10))
 
 
 def test_the_first_image_may_be_the_bad_one(data, quick, tmp_path):
     files(data, "images")[0].write_bytes(b"")
-    assert run(data, tmp_path / "out", replace(quick, size=None, crop=None)).finished
+    assert run(data, tmp_path / "out", replace(quick, size=None, crop=None), failures=Failures(1)).finished
     assert load_checkpoint(tmp_path / "out").info.size == (64, 96)
 
 
@@ -249,4 +249,13 @@ def test_an_evaluation_without_a_file_that_can_be_used(data, checkpoint):
     for label in files(data, "labels"):
         label.write_bytes(b"")
     with pytest.raises(DataError, match=r"no label can be used: .*6\.png: is empty"):
+        evaluate(load_checkpoint(checkpoint), [open_dataset(None, data)], failures=Failures(10))
+
+
+def test_where_nobody_is_told_nothing_is_left_out(data, checkpoint, quick, tmp_path):
+    bad = files(data, "labels")[3]
+    bad.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"^{bad}: is empty"):
         evaluate(load_checkpoint(checkpoint), [open_dataset(None, data)])
+    with pytest.raises(DataError, match=rf"^{bad}: is empty"):
+        run(data, tmp_path / "out", quick)

@@ -14,7 +14,7 @@ from zodi.ahead import map_ahead
 from zodi.data import Dataset
 from zodi.errors import DataError
 from zodi.segmenter.checks import all_void, labels_of, one_class
-from zodi.segmenter.failures import MAX_FAILURES, Failures
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import Pixels
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou
 
@@ -69,13 +69,13 @@ def estimate(
     judge    a segmenter of the data set's classes, see `zodi.segmenter.judge.open_judge`
     holdout  only the images that an adaptation with this holdout kept out; None: all. A segmenter that was trained on
              an image's scene does better on it than on the target
-    failures  images and labels that cannot be used, which are left out; None: up to `MAX_FAILURES` of them
+    failures  images and labels that cannot be used, which are left out; None: the first is an error
     The interval is a bootstrap over images (Efron 1979): it says how much the choice of scenes matters, not how far
     transferred images are from real ones.
 
     Raises DataError where images are missing, none is left, or there is nothing to score in a domain.
     """
-    failures = Failures(MAX_FAILURES) if failures is None else failures
+    failures = failures or Failures()  # where nobody is told, nothing is left out
     if dataset.label_set.num_classes < 2:
         raise one_class(dataset.label_set)
     pairs = [p for p in find_pairs(dataset, synthetic) if holdout is None or in_holdout(p.sample.key, holdout)]

@@ -15,7 +15,7 @@ from zodi.adapt.validation import Validation
 from zodi.data import Dataset
 from zodi.engines.devices import find_device
 from zodi.errors import DataError, SettingsError
-from zodi.segmenter.failures import MAX_FAILURES, Failures
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.record import file_bytes, image_size
 from zodi.segmenter.settings import TrainSettings
 from zodi.segmenter.train import Task, TrainResult, train
@@ -42,7 +42,7 @@ def adapt(
     Raises as `train`, and DataError that names an image whose partner is missing.
     """
     settings = settings.resolved(image_size(dataset))
-    failures = Failures(MAX_FAILURES) if failures is None else failures
+    failures = failures or Failures()  # where nobody is told, nothing is left out
     pairs = collect(dataset, synthetic, adapting)
     kept_out = [pair for pair in pairs if adapting.validate and in_holdout(pair.sample.key, adapting.holdout)]
     out = {pair.sample.key for pair in kept_out}

@@ -15,7 +15,7 @@ from zodi.data import Dataset, Sample
 from zodi.engines.segmenters import DeployedSegmenter
 from zodi.errors import DataError, SettingsError
 from zodi.segmenter.checks import all_void, check_valid, files_of, labels_of, one_class
-from zodi.segmenter.failures import MAX_FAILURES, Failures
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
 from zodi.segmenter.model import Model, predict_ids
@@ -112,14 +112,14 @@ def evaluate(
     """One score for each data set; of ACDC one for each condition, and one over all of them.
 
     segmenter  on the device that it is to run on; a checkpoint's or an exported file
-    failures   images and labels that cannot be used, which are left out; None: up to `MAX_FAILURES` of them
+    failures   images and labels that cannot be used, which are left out; None: the first is an error
     on_image   called with each image, its truth and its prediction, e.g. to draw them
 
     Raises DataError for more images that cannot be used, for labels that are all void, and for data sets of other
     classes than the segmenter's.
     """
     settings = fitted(settings or EvaluateSettings(), segmenter)
-    failures = Failures(MAX_FAILURES) if failures is None else failures
+    failures = failures or Failures()  # where nobody is told, nothing is left out
     for dataset in datasets:
         check_classes(segmenter, dataset)
     groups = [split_conditions(dataset) for dataset in datasets]

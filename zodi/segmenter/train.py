@@ -18,7 +18,7 @@ from zodi.segmenter.checkpoint import (
     save_checkpoint,
 )
 from zodi.segmenter.checks import all_void, check_pairs, check_trainable, labels_of
-from zodi.segmenter.failures import MAX_FAILURES, Failures
+from zodi.segmenter.failures import Failures
 from zodi.segmenter.first_net import check_net, first_net
 from zodi.segmenter.images import InputForm
 from zodi.segmenter.loading import SourceBatches
@@ -124,7 +124,7 @@ def train(
     save_every  save the state also after every so many steps; 0: after each epoch
     restart     begin again beside a training in `output`, which stays until the new one takes its place
     allow_changed_files  resume although files of the data have another size than before
-    failures    images and labels that cannot be used; None: up to `MAX_FAILURES` of them
+    failures    images and labels that cannot be used; None: the first is an error
     tracker     of accelerate that is told every logged step, e.g. "tensorboard"; its files are in `output`
     notify      told what the user should know before the first step
     stopped     asked after each step; True saves the state and ends
@@ -133,7 +133,7 @@ def train(
     """
     start = time.perf_counter()
     settings = settings.resolved(image_size(dataset))
-    failures = Failures(MAX_FAILURES) if failures is None else failures
+    failures = failures or Failures()  # where nobody is told, nothing is left out
     task = task or source_task(dataset, settings, failures, workers=workers, cache=cache)
     if init is not None:
         check_init(init, output)

@@ -130,7 +130,7 @@ def read_run(output: Path) -> dict[str, Any]:
         for name, entry in run["domains"].items():
             if not isinstance(entry["settings"], dict) or not isinstance(entry["source"], dict):
                 raise TypeError(f"domain {name!r} is without its settings")
-            int(entry["images"]), str(entry["hash"])
+            _ = int(entry["images"]), entry["hash"]
     except OSError as error:
         raise cannot_read(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
