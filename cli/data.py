@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,7 @@ def check(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    trust_labels: bool,
     workers: int,
     json_file: str | None,
 ) -> None:
@@ -41,9 +42,8 @@ def check(
     from zodi.data import open_dataset
     from zodi.data.check import check_dataset
 
-    opened = open_dataset(
-        dataset, directory, split=split, condition=condition, labels=labels, label_set=label_set, strict=False
-    )
+    reading: dict[str, Any] = {"labels": labels, "label_set": label_set, "trust_labels": trust_labels}
+    opened = open_dataset(dataset, directory, split=split, condition=condition, strict=False, **reading)
     with _progress("checking", len(opened.samples)) as advance:
         report = check_dataset(opened, workers=workers, progress=advance)
     if json_file != "-":

@@ -10,6 +10,7 @@ from zodi.cli.options import (
     json_option,
     need,
     source_options,
+    tell,
     tell_before_run,
     tell_left_out,
     write_json,
@@ -44,6 +45,7 @@ def command(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    trust_labels: bool,
     max_failures: int,
     **options: Any,
 ) -> None:
@@ -60,11 +62,14 @@ def command(
     from zodi.data import open_dataset
     from zodi.segmenter.failures import Failures
 
-    opened = open_dataset(dataset, directory, split=split, condition=condition, labels=labels, label_set=label_set)
+    reading: dict[str, Any] = {"labels": labels, "label_set": label_set, "trust_labels": trust_labels}
+    opened = open_dataset(dataset, directory, split=split, condition=condition, **reading)
     tell_before_run(opened)
     failures = Failures(max_failures, tell_left_out)
     with progress("estimate") as update:
-        rows = estimate_target(checkpoint, opened, synthetic, failures=failures, on_progress=update, **options)
+        rows = estimate_target(
+            checkpoint, opened, synthetic, failures=failures, notify=tell, on_progress=update, **options
+        )
     for row in rows:
         low, high = (f"{100 * row[key]:.1f}" if row[key] is not None else "-" for key in ("low", "high"))
         click.echo(

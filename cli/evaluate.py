@@ -11,6 +11,7 @@ from zodi.cli.options import (
     dataset_options,
     failures_option,
     json_option,
+    tell,
     tell_before_run,
     tell_left_out,
     write_json,
@@ -95,6 +96,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
         raise click.UsageError("Missing option '--root', or a data set after the model.")
 
     from zodi.cli.progress import progress
+    from zodi.data.label_meaning import check_labels
     from zodi.segmenter.acdc import write_acdc_zip
     from zodi.segmenter.evaluate import EvaluateSettings, as_json, evaluate
     from zodi.segmenter.failures import Failures
@@ -109,6 +111,8 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
     )
     datasets = open_places(places, options)
     tell_before_run(*datasets)
+    for dataset in datasets:
+        check_labels(dataset, tell)
     segmenter = open_model(model, options["device"])
     if options["acdc_zip"] is not None:
         if len(datasets) != 1:
@@ -209,6 +213,7 @@ def open_places(places: tuple[str, ...], options: dict[str, Any]) -> "list[Datas
             condition=options["condition"],
             labels=options["labels"],
             label_set=options["label_set"],
+            trust_labels=options["trust_labels"],
             need_labels=options.get("acdc_zip") is None,
         )
         for layout, directory in wanted

@@ -61,10 +61,11 @@ def images_options(command: Command) -> Command:
 
 
 def dataset_options(command: Command) -> Command:
-    """`images_options` with `--labels --label-set`: labelled images, the same everywhere."""
+    """`images_options` with `--labels --label-set --trust-labels`: labelled images, the same everywhere."""
     options = [
         click.option("--labels", type=click.Choice(LABEL_KINDS), help="What the label files hold."),
         click.option("--label-set", metavar="NAME|FILE.toml", help="The classes: cityscapes, camvid, or your own."),
+        click.option("--trust-labels", is_flag=True, help="Go on with labels that look like another kind."),
     ]
     return images_options(functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command))
 
@@ -113,6 +114,11 @@ def failures_option(command: Command) -> Command:
         metavar="N",
         help="Images and labels that cannot be used: so many are named and left out, more are an error.",
     )(command)
+
+
+def tell(message: str) -> None:
+    """Print what is to be known of a run to standard error."""
+    click.echo(f"note: {message}", err=True)
 
 
 def tell_left_out(message: str) -> None:

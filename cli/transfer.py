@@ -138,6 +138,7 @@ def command(context: click.Context, /, **options: Any) -> None:  # fmt: skip
         condition=options["condition"],
         labels=options["labels"],
         label_set=options["label_set"],
+        trust_labels=options["trust_labels"],
     )
     tell_before_run(dataset)
     settings = TransferSettings(**{name: options[name] for name in TransferSettings.__dataclass_fields__})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zodi.adapt.settings import AdaptSettings
 from zodi.data import Dataset
+from zodi.data.label_meaning import check_labels
 from zodi.errors import DataError
 from zodi.labels import LabelSet
 from zodi.segmenter.failures import MAX_FAILURES, Failures
@@ -82,6 +83,8 @@ def run_adapt(
     same |= {"on_progress": on_progress, "stopped": stopped}
     for target in targets:
         check_same_classes(dataset.label_set, target)
+    for labelled in (dataset, *targets):
+        check_labels(labelled, notify)
     if adapting is None:
         result = train(dataset, output, settings, **same, **options)
     else:
@@ -130,6 +133,8 @@ def evaluate(
     from zodi.segmenter.evaluate import evaluate as score
     from zodi.segmenter.model import open_model
 
+    for dataset in datasets:
+        check_labels(dataset, notify)
     segmenter = open_model(model, device)
     settings = settings or EvaluateSettings()
     failures = Failures(max_failures, lambda message: notify(f"left out: {message}"))
@@ -147,10 +152,17 @@ def check_same_classes(label_set: LabelSet, target: Dataset) -> None:
 
 
 def estimate_target(
-    checkpoint: Path, dataset: Dataset, synthetic: Sequence[Path], *, device: str = "auto", **options: Any
+    checkpoint: Path,
+    dataset: Dataset,
+    synthetic: Sequence[Path],
+    *,
+    device: str = "auto",
+    notify: Callable[[str], None] = lambda message: None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Estimated mIoU in each domain of transferred images: {"domain", "images", "miou", "low", "high", "iou"}, 0..1.
 
+    notify   told what is odd about the labels
     options  holdout, resamples, seed, workers, failures, on_progress: see `zodi.adapt.estimate.estimate`
 
     Raises ModelError for a checkpoint of other classes, and DataError.
@@ -159,5 +171,6 @@ def estimate_target(
     from zodi.engines.devices import find_device
     from zodi.segmenter.judge import open_judge
 
+    check_labels(dataset, notify)
     judge = open_judge(checkpoint, dataset.label_set, find_device(device))
     return [row.as_json(dataset.label_set.names) for row in estimate(judge, dataset, synthetic, **options)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from zodi.data import Dataset, open_dataset, read_image
 from zodi.data.dataset import Sample
+from zodi.data.label_meaning import check_labels
 from zodi.engines.bundle import file_sha256
 from zodi.errors import SettingsError
 from zodi.export.acceptance import Samples
@@ -61,6 +62,7 @@ def export_segmenter(
     file = describe(segmenter, choice, file_sha256(checkpoint / WEIGHTS))
     if dataset is not None:
         check_classes(segmenter, dataset)
+        check_labels(dataset, notify)
     compared = scenes(file, SCENES) if dataset is None else labelled(dataset, file, samples)
     report = write_segmenter(
         segmenter,

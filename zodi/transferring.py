@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from zodi.data import Dataset, Sample
+from zodi.data.label_meaning import check_labels
 from zodi.domains import Domain
 from zodi.errors import DataError, EngineError, SettingsError, ZodiError
 from zodi.memory import is_out_of_memory
@@ -117,6 +118,7 @@ def run_transfer(
     allowed = max_failures // len(domains)  # images, of which each is a result in every domain
     find = functools.partial(Recipe.find_for, dataset=dataset, samples=mine, allowed=allowed, notify=notify)
     _warn(domains, notify)
+    check_labels(dataset, notify)
     start = time.perf_counter()
     with ExitStack() as stack:
         write_event = stack.enter_context(open_log(log, notify))
@@ -185,6 +187,7 @@ def estimate_transfer(
     settings = recipe.settings
     samples = _share(_select(dataset, domains, limit), shard)
     _warn(recipe.domains, notify)
+    check_labels(dataset, notify)
     if not samples:
         raise SettingsError(f"shard {shard}: has none of the images: nothing to estimate")
     found = recipe.find_for(dataset, samples, allowed=max_failures // len(recipe.domains), notify=notify)

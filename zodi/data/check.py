@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from zodi.data.dataset import Dataset, Problem, Sample, in_brief
 from zodi.data.images import read_header, read_image
 from zodi.data.label_files import check_pair, read_train_ids
+from zodi.data.label_meaning import judge_labels
 from zodi.errors import DataError
 from zodi.labels import IGNORE
 
@@ -84,6 +85,12 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
                 progress(done)
     finally:
         pool.shutdown(cancel_futures=True)  # after an interrupt the rest is not waited for
+    judgement = judge_labels(dataset, dataset.samples)
+    odd = list(judgement.odd)
+    if judgement.wrong is not None and dataset.trust_labels:
+        odd.append(judgement.wrong)
+    elif judgement.wrong is not None:
+        problems.append(Problem(dataset.root, judgement.wrong, "meaning"))
     shares = pixels / max(int(pixels.sum()), 1)
     return Report(
         dataset=dataset,
@@ -91,7 +98,7 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
         classes={name: float(shares[train_id]) for train_id, name in enumerate(dataset.label_set.names)},
         void_share=float(shares[IGNORE]),
         problems=tuple(problems),
-        notes=(*_note_turned(turned), *_note_names(dataset)),
+        notes=(*odd, *_note_turned(turned), *_note_names(dataset)),
     )
 
 

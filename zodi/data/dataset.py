@@ -42,6 +42,7 @@ class Dataset:
     split, condition      as asked for; None means all
     image_root            the directory that keys are relative to
     unknown_ids_are_void  ids that the label set does not list are void, not an error
+    trust_labels          labels are what `labels` says, whatever they look like
     problems              what the index found: images without label, labels without image, files that are left out
     """
 
@@ -55,6 +56,7 @@ class Dataset:
     image_root: Path
     unknown_ids_are_void: bool
     problems: tuple[Problem, ...]
+    trust_labels: bool = False
 
     @property
     def label_coding(self) -> str:

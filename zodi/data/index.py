@@ -6,12 +6,11 @@ from pathlib import Path
 
 from zodi.data import acdc, camvid, cityscapes, folder, gta5
 from zodi.data.dataset import Dataset, Problem, Sample
+from zodi.data.label_files import LABEL_KINDS
 from zodi.data.layout import Found, Request
 from zodi.data.suffixes import FURTHER_SUFFIXES
 from zodi.errors import DataError
 from zodi.labels import LABEL_SETS, LabelSet, find_label_set
-
-LABEL_KINDS = ("ids", "train-ids", "colours")
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ def open_dataset(
     label_set: str | LabelSet | None = None,
     strict: bool = True,
     need_labels: bool = True,
+    trust_labels: bool = False,
 ) -> Dataset:
     """The samples of a data set; no image or label is opened.
 
@@ -53,6 +53,7 @@ def open_dataset(
     label_set    a label set, its name or its .toml file; None: likewise
     strict       an image without label is an error, not one of `Dataset.problems`
     need_labels  False: images are enough; they have their labels where these exist and their kind is stated
+    trust_labels take labels also where they look like another kind, see `zodi.data.label_meaning`
 
     Raises DataError, or SettingsError for a wrong label set.
     """
@@ -96,6 +97,7 @@ def open_dataset(
         image_root=found.image_root,
         unknown_ids_are_void=layout.unknown_ids_are_void,
         problems=problems,
+        trust_labels=trust_labels,
     )
 
 

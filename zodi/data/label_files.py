@@ -5,8 +5,10 @@
 "colours"    RGB, RGBA or palette files in the exact colours of the label set
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from zodi.labels import IGNORE, LabelSet
 
 Ids = NDArray[np.uint8]
 
+LABEL_KINDS = ("ids", "train-ids", "colours")
 LOSSLESS = ("PNG", "BMP", "TIFF")
 UNLISTED = 256  # beyond every id
 
@@ -46,6 +49,48 @@ def read_train_ids(dataset: Dataset, sample: Sample) -> Ids:
         return _read_train_id_file(dataset, sample)
     train_ids: Ids = dataset.label_set.id_to_train_id[read_label(dataset, sample)]
     return train_ids
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a label file holds, whatever it means.
+
+    values   (H, W), of grey and palette files
+    palette  (256,), the colours of a palette file, packed with red lowest
+    colours  (H, W), those of an RGB file, packed likewise
+    channel  (H, W), one of three that are equal, of an RGB file that is grey
+    """
+
+    values: Ids | None
+    palette: NDArray[np.uint32] | None = None
+    colours: NDArray[np.uint32] | None = None
+    channel: Ids | None = None
+
+
+def read_stored(sample: Sample) -> Stored:
+    """What the label of a sample holds. Raises DataError for files that can be no label."""
+    path, image = _open_label(sample)
+    if image.mode == "P":
+        palette = np.zeros((256, 3), np.uint32)
+        known = np.array(image.getpalette("RGB"), np.uint32).reshape(-1, 3)[:256]
+        palette[: len(known)] = known
+        return Stored(np.array(image), pack(palette))
+    if image.mode in ("RGB", "RGBA"):
+        return Stored(None, colours=_packed(image), channel=_equal_channels(image))
+    return Stored(_values(path, image, "ids"))
+
+
+def pack(colours: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.uint32]:
+    """Colours (..., 3) as numbers, red lowest."""
+    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+    packed: NDArray[np.uint32] = red | green << 8 | blue << 16
+    return packed
+
+
+def colour_ids(packed: NDArray[np.uint32], label_set: LabelSet) -> NDArray[np.uint16]:
+    """The ids that packed colours stand for, `UNLISTED` where the label set does not list a colour."""
+    ids: NDArray[np.uint16] = _colour_table(label_set)[packed]
+    return ids
 
 
 def check_pair(image: NDArray[np.uint8], label: Ids, sample: Sample) -> None:
@@ -96,9 +141,8 @@ def _read_colour_file(dataset: Dataset, sample: Sample) -> Ids:
             f"{path}: the label has no colours (PIL mode {image.mode}) but the kind is colours: "
             "give --labels ids or train-ids"
         )
-    pixels = np.ascontiguousarray(np.asarray(image.convert("RGBA")))
-    packed = pixels.view("<u4")[..., 0] & 0xFFFFFF  # red lowest; alpha is not part of a colour
-    ids = _colour_table(dataset.label_set)[packed]
+    packed = _packed(image)
+    ids = colour_ids(packed, dataset.label_set)
     unlisted = packed[ids == UNLISTED]
     if unlisted.size:
         colours, counts = np.unique(unlisted, return_counts=True)
@@ -116,11 +160,31 @@ def _read_colour_file(dataset: Dataset, sample: Sample) -> Ids:
 
 def _read_values(dataset: Dataset, sample: Sample) -> tuple[Path, Ids]:
     path, image = _open_label(sample)
+    return path, _values(path, image, dataset.labels)
+
+
+def _values(path: Path, image: Image.Image, kind: str) -> Ids:
+    if image.mode in ("L", "P"):
+        return np.array(image)
     if image.mode in ("RGB", "RGBA", "CMYK"):
-        raise DataError(f"{path}: the label is in colours but the kind is {dataset.labels}: give --labels colours")
-    if image.mode not in ("L", "P"):
-        raise DataError(f"{path}: the label has PIL mode {image.mode}: save it as an 8-bit grey or palette PNG")
-    return path, np.array(image)
+        grey = image.mode != "CMYK" and _equal_channels(image) is not None
+        or_grey = f"; its channels are equal: where they hold {kind}, save one of them as a grey PNG" if grey else ""
+        raise DataError(f"{path}: the label is in colours but the kind is {kind}: give --labels colours{or_grey}")
+    raise DataError(f"{path}: the label has PIL mode {image.mode}: save it as an 8-bit grey or palette PNG")
+
+
+def _equal_channels(image: Image.Image) -> Ids | None:
+    """The one channel (H, W) of an RGB image that is grey; None for another."""
+    red, green, blue = (np.asarray(channel) for channel in image.split()[:3])
+    return red.copy() if np.array_equal(red, green) and np.array_equal(red, blue) else None
+
+
+def _packed(image: Image.Image) -> NDArray[np.uint32]:
+    pixels = np.ascontiguousarray(np.asarray(image.convert("RGBA")))
+    packed: NDArray[np.uint32] = pixels.view(np.dtype("<u4"))[..., 0] & np.uint32(
+        0xFFFFFF
+    )  # red lowest; alpha is not part of a colour
+    return packed
 
 
 def _open_label(sample: Sample) -> tuple[Path, Image.Image]:
