@@ -159,6 +159,7 @@ def command(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    label_suffix: str | None,
     trust_labels: bool,
     synthetic: tuple[Path, ...],
     baseline: str | None,
@@ -201,7 +202,9 @@ def command(
     running = {name: fields.pop(name) for name in ("init", "workers", "cache", "save_every", "tracker")}
     net_options = RECIPES[recipe].get("options", {}) | dict(options)
     settings = make_settings(recipe, options=net_options, **fields)
-    reading: dict[str, Any] = {"labels": labels, "label_set": label_set, "trust_labels": trust_labels}
+    reading: dict[str, Any] = {
+        "labels": labels, "label_set": label_set, "label_suffix": label_suffix, "trust_labels": trust_labels,
+    }  # fmt: skip
     opened = open_dataset(dataset, directory, split=split, condition=condition, **reading)
     of_target = {"dataset": dataset, "root": None, "split": oracle_split, "condition": oracle_condition}
     if not oracle and (oracle_split or oracle_condition):

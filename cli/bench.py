@@ -135,7 +135,7 @@ def segmenter(
     from zodi import api
     from zodi.data import open_dataset
 
-    names = ("split", "condition", "labels", "label_set", "trust_labels")
+    names = ("split", "condition", "labels", "label_set", "label_suffix", "trust_labels")
     layout, root, given = options.pop("dataset"), options.pop("root"), {name: options.pop(name) for name in names}
     result = api.bench_segmenter(
         checkpoint,

@@ -30,6 +30,7 @@ def check(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    label_suffix: str | None,
     trust_labels: bool,
     workers: int,
     json_file: str | None,
@@ -42,7 +43,9 @@ def check(
     from zodi.data import open_dataset
     from zodi.data.check import check_dataset
 
-    reading: dict[str, Any] = {"labels": labels, "label_set": label_set, "trust_labels": trust_labels}
+    reading: dict[str, Any] = {
+        "labels": labels, "label_set": label_set, "label_suffix": label_suffix, "trust_labels": trust_labels,
+    }  # fmt: skip
     opened = open_dataset(dataset, directory, split=split, condition=condition, strict=False, **reading)
     with _progress("checking", len(opened.samples)) as advance:
         report = check_dataset(opened, workers=workers, progress=advance)
@@ -85,6 +88,8 @@ def _print_report(report: "Report") -> None:
     from rich.table import Table
     from rich.text import Text  # a Text is never read as markup, whatever is in a path
 
+    from zodi.data.dataset import in_brief
+
     console = Console(soft_wrap=True, highlight=False)
     dataset = report.dataset
     parts = [dataset.name, dataset.split and f"split {dataset.split}", dataset.condition]
@@ -100,8 +105,8 @@ def _print_report(report: "Report") -> None:
     console.print(table)
     if report.absent:
         console.print(Text(f"absent: {', '.join(report.absent)}"))
-    for problem in report.problems:
-        console.print(Text(f"{problem.path}: {problem.message}", style="red"))
+    for line in in_brief(report.problems, examples=2):
+        console.print(Text(line, style="red"))
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"))
     console.print(f"{len(report.problems)} problems" if report.problems else "no problems")

@@ -45,6 +45,7 @@ def command(
     condition: str | None,
     labels: str | None,
     label_set: str | None,
+    label_suffix: str | None,
     trust_labels: bool,
     max_failures: int,
     **options: Any,
@@ -62,7 +63,9 @@ def command(
     from zodi.data import open_dataset
     from zodi.segmenter.failures import Failures
 
-    reading: dict[str, Any] = {"labels": labels, "label_set": label_set, "trust_labels": trust_labels}
+    reading: dict[str, Any] = {
+        "labels": labels, "label_set": label_set, "label_suffix": label_suffix, "trust_labels": trust_labels,
+    }  # fmt: skip
     opened = open_dataset(dataset, directory, split=split, condition=condition, **reading)
     tell_before_run(opened)
     failures = Failures(max_failures, tell_left_out)

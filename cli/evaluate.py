@@ -213,6 +213,7 @@ def open_places(places: tuple[str, ...], options: dict[str, Any]) -> "list[Datas
             condition=options["condition"],
             labels=options["labels"],
             label_set=options["label_set"],
+            label_suffix=options["label_suffix"],
             trust_labels=options["trust_labels"],
             need_labels=options.get("acdc_zip") is None,
         )

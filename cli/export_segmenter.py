@@ -95,7 +95,7 @@ def command(
     from zodi.data import open_dataset
     from zodi.engines.profile import parse_batch
 
-    names = ("split", "condition", "labels", "label_set", "trust_labels")
+    names = ("split", "condition", "labels", "label_set", "label_suffix", "trust_labels")
     layout, root, given = options.pop("dataset"), options.pop("root"), {name: options.pop(name) for name in names}
     choice = api.SegmenterChoice(**{**options, "batch": parse_batch(options["batch"])})
     report = api.export_segmenter(

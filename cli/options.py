@@ -13,7 +13,9 @@ import click
 if TYPE_CHECKING:
     from zodi.data import Dataset
 
-DATASETS = ("cityscapes", "acdc", "gta5", "camvid", "folder")
+DATASETS = (
+    "cityscapes", "acdc", "gta5", "camvid", "folder", "bdd100k", "dark-zurich", "idd", "synthia", "vistas",
+)  # fmt: skip
 LABEL_KINDS = ("ids", "train-ids", "colours")
 
 Command = Callable[..., Any]
@@ -54,17 +56,26 @@ def images_options(command: Command) -> Command:
         click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Where the data set is."),
         click.option("--split", metavar="NAME", help="Split, e.g. train; for gta5 the name of a list file."),
         click.option(
-            "--condition", metavar="NAME", help="ACDC condition: fog, night, rain, snow or all. [default: all]"
+            "--condition",
+            metavar="NAME",
+            help="Of ACDC: fog, night, rain or snow; of Dark Zurich: day, twilight or night. [default: all]",
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
 def dataset_options(command: Command) -> Command:
-    """`images_options` with `--labels --label-set --trust-labels`: labelled images, the same everywhere."""
+    """`images_options`, and `--labels --label-set --label-suffix --trust-labels`: labelled images."""
     options = [
         click.option("--labels", type=click.Choice(LABEL_KINDS), help="What the label files hold."),
-        click.option("--label-set", metavar="NAME|FILE.toml", help="The classes: cityscapes, camvid, or your own."),
+        click.option(
+            "--label-set",
+            metavar="NAME|FILE.toml",
+            help="The classes: cityscapes, camvid, camvid-32, idd, synthia, vistas, or your own.",
+        ),
+        click.option(
+            "--label-suffix", metavar="END", help="How names of labels end beyond those of their images, e.g. _L."
+        ),
         click.option("--trust-labels", is_flag=True, help="Go on with labels that look like another kind."),
     ]
     return images_options(functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command))

@@ -138,6 +138,7 @@ def command(context: click.Context, /, **options: Any) -> None:  # fmt: skip
         condition=options["condition"],
         labels=options["labels"],
         label_set=options["label_set"],
+        label_suffix=options["label_suffix"],
         trust_labels=options["trust_labels"],
     )
     tell_before_run(dataset)

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zodi import label_tables as tables
 from zodi.domains import read_toml
 from zodi.errors import SettingsError
+from zodi.label_tables import ADE20K as ADE20K
+from zodi.label_tables import Colour as Colour
 
-Colour = tuple[int, int, int]
 Ids = NDArray[np.uint8]
 
 IGNORE = 255  # train id of void, as in Cityscapes' labelTrainIds files
@@ -25,28 +27,6 @@ CONTROL_PALETTES = ("cityscapes", "coco", "ade20k")
 
 # sidewalk and rider are the two Cityscapes colours that COCO lacks and that have a near relative there
 COCO_OVERRIDES: dict[str, Colour] = {"sidewalk": (96, 96, 96), "rider": (220, 20, 60)}
-
-ADE20K: dict[str, Colour] = {
-    "road": (140, 140, 140),
-    "sidewalk": (235, 255, 7),
-    "building": (180, 120, 120),
-    "wall": (120, 120, 120),
-    "fence": (255, 184, 6),
-    "pole": (51, 0, 255),
-    "traffic light": (41, 0, 255),
-    "traffic sign": (255, 5, 153),
-    "vegetation": (4, 200, 3),
-    "terrain": (4, 250, 7),
-    "sky": (6, 230, 230),
-    "person": (150, 5, 61),
-    "rider": (150, 5, 61),
-    "car": (0, 102, 200),
-    "truck": (255, 0, 20),
-    "bus": (255, 0, 245),
-    "train": (255, 0, 245),
-    "motorcycle": (163, 0, 255),
-    "bicycle": (255, 245, 0),
-}
 
 
 @dataclass(frozen=True)
@@ -246,62 +226,52 @@ def _check_keys(
         raise SettingsError(f"{path}: key {missing[0]!r} is missing in {where}")
 
 
-# name, id, train id, colour; from the cityscapesScripts label table (licence plate, id -1, is in no id file)
-_CITYSCAPES: tuple[tuple[str, int, int, Colour], ...] = (
-    ("unlabeled", 0, 255, (0, 0, 0)),
-    ("ego vehicle", 1, 255, (0, 0, 0)),
-    ("rectification border", 2, 255, (0, 0, 0)),
-    ("out of roi", 3, 255, (0, 0, 0)),
-    ("static", 4, 255, (0, 0, 0)),
-    ("dynamic", 5, 255, (111, 74, 0)),
-    ("ground", 6, 255, (81, 0, 81)),
-    ("road", 7, 0, (128, 64, 128)),
-    ("sidewalk", 8, 1, (244, 35, 232)),
-    ("parking", 9, 255, (250, 170, 160)),
-    ("rail track", 10, 255, (230, 150, 140)),
-    ("building", 11, 2, (70, 70, 70)),
-    ("wall", 12, 3, (102, 102, 156)),
-    ("fence", 13, 4, (190, 153, 153)),
-    ("guard rail", 14, 255, (180, 165, 180)),
-    ("bridge", 15, 255, (150, 100, 100)),
-    ("tunnel", 16, 255, (150, 120, 90)),
-    ("pole", 17, 5, (153, 153, 153)),
-    ("polegroup", 18, 255, (153, 153, 153)),
-    ("traffic light", 19, 6, (250, 170, 30)),
-    ("traffic sign", 20, 7, (220, 220, 0)),
-    ("vegetation", 21, 8, (107, 142, 35)),
-    ("terrain", 22, 9, (152, 251, 152)),
-    ("sky", 23, 10, (70, 130, 180)),
-    ("person", 24, 11, (220, 20, 60)),
-    ("rider", 25, 12, (255, 0, 0)),
-    ("car", 26, 13, (0, 0, 142)),
-    ("truck", 27, 14, (0, 0, 70)),
-    ("bus", 28, 15, (0, 60, 100)),
-    ("caravan", 29, 255, (0, 0, 90)),
-    ("trailer", 30, 255, (0, 0, 110)),
-    ("train", 31, 16, (0, 80, 100)),
-    ("motorcycle", 32, 17, (0, 0, 230)),
-    ("bicycle", 33, 18, (119, 11, 32)),
-)
+_CITYSCAPES_COLOURS: dict[str, Colour] = {name: colour for name, _, _, colour in tables.CITYSCAPES}
+_CITYSCAPES_TRAIN_IDS: dict[str | None, int] = {name: train_id for name, _, train_id, _ in tables.CITYSCAPES}
 
-# name, id, train id, colour, Cityscapes class in control maps; the 11 classes and ids of the SegNet preparation
-_CAMVID: tuple[tuple[str, int, int, Colour, str | Colour], ...] = (
-    ("sky", 0, 0, (128, 128, 128), "sky"),
-    ("building", 1, 1, (128, 0, 0), "building"),
-    ("pole", 2, 2, (192, 192, 128), "pole"),
-    ("road", 3, 3, (128, 64, 128), "road"),
-    ("pavement", 4, 4, (60, 40, 222), "sidewalk"),
-    ("tree", 5, 5, (128, 128, 0), "vegetation"),
-    ("sign", 6, 6, (192, 128, 128), "traffic sign"),
-    ("fence", 7, 7, (64, 64, 128), "fence"),
-    ("car", 8, 8, (64, 0, 128), "car"),
-    ("pedestrian", 9, 9, (64, 64, 0), "person"),
-    ("bicyclist", 10, 10, (0, 128, 192), "rider"),
-    ("void", 11, 255, (0, 0, 0), (0, 0, 0)),
-)
+CITYSCAPES_19 = LabelSet("cityscapes", tuple(LabelClass(n, i, t, c, n) for n, i, t, c in tables.CITYSCAPES))
+CAMVID_11 = LabelSet("camvid", tuple(LabelClass(*row) for row in tables.CAMVID_11))
 
-_CITYSCAPES_COLOURS: dict[str, Colour] = {name: colour for name, _, _, colour in _CITYSCAPES}
 
-CITYSCAPES_19 = LabelSet("cityscapes", tuple(LabelClass(n, i, t, c, n) for n, i, t, c in _CITYSCAPES))
-CAMVID_11 = LabelSet("camvid", tuple(LabelClass(*row) for row in _CAMVID))
-LABEL_SETS: dict[str, LabelSet] = {"cityscapes": CITYSCAPES_19, "camvid": CAMVID_11}
+def _camvid_32() -> LabelSet:
+    merged = {c.name: c for c in CAMVID_11.classes}
+    first = set(tables.CAMVID_32_FIRST)
+    classes = [
+        LabelClass(
+            one if name in first or one == "void" else name, i, merged[one].train_id, colour, merged[one].control
+        )
+        for i, (name, one, colour) in enumerate(tables.CAMVID_32)
+    ]
+    return LabelSet("camvid-32", tuple(sorted(classes, key=lambda c: c.name not in merged)))
+
+
+def _vistas() -> LabelSet:
+    classes = [
+        LabelClass(one if i in tables.VISTAS_FIRST else name, i, _CITYSCAPES_TRAIN_IDS[one], colour, one)
+        for i, (name, colour, one) in enumerate(tables.VISTAS)
+    ]
+    return LabelSet("vistas", tuple(sorted(classes, key=lambda c: c.id not in tables.VISTAS_FIRST)))
+
+
+def _synthia() -> LabelSet:
+    classes = []
+    for i, (name, one) in enumerate(tables.SYNTHIA):
+        control = one or tables.SYNTHIA_CONTROL[name]
+        train_id = _CITYSCAPES_TRAIN_IDS[one] if one else IGNORE
+        classes.append(LabelClass(one or name, i, train_id, _CITYSCAPES_COLOURS[control], control))
+    return LabelSet("synthia", tuple(classes))
+
+
+def _idd() -> LabelSet:
+    return LabelSet(
+        "idd",
+        tuple(
+            LabelClass(one or name, i, _CITYSCAPES_TRAIN_IDS[one] if one else IGNORE, colour, control)
+            for i, (name, colour, one, control) in enumerate(tables.IDD)
+        ),
+    )
+
+
+LABEL_SETS: dict[str, LabelSet] = {
+    label_set.name: label_set for label_set in (CITYSCAPES_19, CAMVID_11, _camvid_32(), _idd(), _synthia(), _vistas())
+}

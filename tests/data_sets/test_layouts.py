@@ -214,9 +214,11 @@ def test_folder_by_description_and_options_beat_it(folder: Path) -> None:
 
 
 def test_folder_is_never_guessed(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"--dataset cityscapes\|acdc\|gta5\|camvid\|folder or write dataset.json"):
+    with pytest.raises(DataError, match=r"--dataset cityscapes\|acdc\|gta5\|camvid\|folder\|\S+ or write dataset.json"):
         open_dataset(None, folder)
-    with pytest.raises(DataError, match=r"--labels ids\|train-ids\|colours and --label-set cityscapes\|camvid\|FILE"):
+    with pytest.raises(
+        DataError, match=r"--labels ids\|train-ids\|colours and --label-set cityscapes\|camvid\|\S+\|FILE"
+    ):
         open_dataset("folder", folder)
     with pytest.raises(DataError, match=r"give --label-set"):
         open_dataset("folder", folder, labels="ids")

@@ -1,6 +1,7 @@
 """What a data set is to the rest of zodi: samples in order, and what their label files mean."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,23 +26,31 @@ class Sample:
 class Problem:
     """Something that is wrong with a file of a data set; the message is one line that says what to do.
 
-    kind  what is wrong, the same for all files of which it is
+    kind  what is wrong, the same for all files of which it is; where it is not stated, messages that differ only in
+          numbers and paths are of one
     """
 
     path: Path
     message: str
     kind: str = ""
 
+    @property
+    def cause(self) -> str:
+        """What is the same for all files of which one line can speak."""
+        without = re.sub(r"\d+", "#", re.sub(r"\S*/\S*", "*", self.message))
+        return self.kind or re.sub(r"(\S+ \(# pixels\)(, )?|and # more )+", "#", without)
+
 
 @dataclass(frozen=True)
 class Dataset:
     """The samples of a data set, sorted by key, and how to read them.
 
-    name                  the layout: "cityscapes", "acdc", "gta5", "camvid" or "folder"
+    name                  the layout, one of `zodi.data.index.LAYOUTS`
     labels                what label files hold: "ids", "train-ids" or "colours"
     split, condition      as asked for; None means all
     image_root            the directory that keys are relative to
     unknown_ids_are_void  ids that the label set does not list are void, not an error
+    wide_ids              ids are in the red of 16-bit RGB files, as SYNTHIA's
     trust_labels          labels are what `labels` says, whatever they look like
     problems              what the index found: images without label, labels without image, files that are left out
     """
@@ -56,6 +65,7 @@ class Dataset:
     image_root: Path
     unknown_ids_are_void: bool
     problems: tuple[Problem, ...]
+    wide_ids: bool = False
     trust_labels: bool = False
 
     @property
@@ -65,12 +75,14 @@ class Dataset:
         return hashlib.sha256(repr((self.labels, self.unknown_ids_are_void, classes)).encode()).hexdigest()[:16]
 
 
-def in_brief(problems: Iterable[Problem]) -> list[str]:
-    """One line for each kind of problem: the first file, and how many more there are."""
-    kinds: dict[str, list[Problem]] = {}
+def in_brief(problems: Iterable[Problem], *, examples: int = 0) -> list[str]:
+    """One line for each cause: what is wrong with the first file, how many more there are, and some of them."""
+    causes: dict[str, list[Problem]] = {}
     for problem in problems:
-        kinds.setdefault(problem.kind, []).append(problem)
-    return [
-        f"{same[0].path}: {same[0].message}" + (f" ({len(same) - 1} more like it)" if len(same) > 1 else "")
-        for same in kinds.values()
-    ]
+        causes.setdefault(problem.cause, []).append(problem)
+    return [f"{same[0].path}: {same[0].message}{_more(same[1:], examples)}" for same in causes.values()]
+
+
+def _more(others: list[Problem], examples: int) -> str:
+    named = ", ".join(str(problem.path) for problem in others[:examples])
+    return f" ({len(others)} more like it{f', e.g. {named}' if named else ''})" if others else ""

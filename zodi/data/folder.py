@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from zodi.data.layout import Found, Request, find_by_names, need_directories, refuse_option
+from zodi.data.layout import Found, Pair, Request, find_pairs, need_directories, refuse_option
 from zodi.errors import DataError
 
 DESCRIPTION = "dataset.json"
-DESCRIBED = ("dataset", "label_set", "labels")
+DESCRIBED = ("dataset", "label_set", "labels", "label_suffix")
 
 
 def find(root: Path, request: Request) -> Found:
@@ -16,11 +16,13 @@ def find(root: Path, request: Request) -> Found:
         refuse_option(option, getattr(request, option), "folder", "give the folder of the wanted part as --root")
     image_root, label_root = root / "images", root / "labels"
     need_directories(root, image_root, *([label_root] if request.need_labels else []))
-    return find_by_names(image_root, label_root)
+    return find_pairs(image_root, [Pair(image_root, label_root)], label_ending=request.label_suffix or "")
 
 
 def read_description(root: Path) -> dict[str, str]:
-    """The keys "dataset", "label_set" and "labels" of `ROOT/dataset.json`, as far as it has them; {} without the file.
+    """The keys of `ROOT/dataset.json` that zodi knows, as far as it has them; {} without the file.
+
+    They are "dataset", "label_set", "labels" and "label_suffix".
 
     A label set that is a .toml file is named relative to the root. Other keys are the user's own.
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from zodi.data.layout import Found, Request, composed, find_by_names, need_directories, refuse_option
+from zodi.data.layout import Found, Pair, Request, composed, find_pairs, need_directories, refuse_option
 from zodi.errors import DataError
+
+CONVERTED = "_labelTrainIds"
 
 
 def find(root: Path, request: Request) -> Found:
@@ -15,12 +17,20 @@ def find(root: Path, request: Request) -> Found:
     refuse_option("condition", request.condition, "gta5", "leave it out")
     image_root, label_root = root / "images", root / "labels"
     need_directories(root, image_root, *([label_root] if request.need_labels else []))
-    found = find_by_names(image_root, label_root)
+    found = find_pairs(image_root, [Pair(image_root, label_root)], label_ending=_label_ending(label_root, request))
     if request.split is None:
         return found
     list_file = _list_file(root, request.split)
     listed = _listed(list_file, image_root, [path for _, path in found.images])
     return replace(found, images=[pair for pair in found.images if pair[1] in listed], labels_may_rest=True)
+
+
+def _label_ending(label_root: Path, request: Request) -> str:
+    """Train ids are beside the ids where a converter of domain adaptation has written them."""
+    if request.label_suffix is not None:
+        return request.label_suffix
+    converted = request.labels == "train-ids" and next(label_root.glob(f"*{CONVERTED}.png"), None) is not None
+    return CONVERTED if converted else ""
 
 
 def _list_file(root: Path, split: str) -> Path:

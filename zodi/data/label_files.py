@@ -3,6 +3,8 @@
 "ids"        8-bit grey or palette files whose values are the ids of the label set
 "train-ids"  the same with 0..C-1, and 255 for void
 "colours"    RGB, RGBA or palette files in the exact colours of the label set
+
+SYNTHIA's "ids" are 16-bit RGB files with the id in red.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -67,8 +70,10 @@ class Stored:
     channel: Ids | None = None
 
 
-def read_stored(sample: Sample) -> Stored:
+def read_stored(sample: Sample, *, wide_ids: bool = False) -> Stored:
     """What the label of a sample holds. Raises DataError for files that can be no label."""
+    if wide_ids:
+        return Stored(_read_wide(sample)[1])
     path, image = _open_label(sample)
     if image.mode == "P":
         palette = np.zeros((256, 3), np.uint32)
@@ -159,8 +164,26 @@ def _read_colour_file(dataset: Dataset, sample: Sample) -> Ids:
 
 
 def _read_values(dataset: Dataset, sample: Sample) -> tuple[Path, Ids]:
+    if dataset.wide_ids:
+        return _read_wide(sample)
     path, image = _open_label(sample)
     return path, _values(path, image, dataset.labels)
+
+
+def _read_wide(sample: Sample) -> tuple[Path, Ids]:
+    """The ids of a 16-bit RGB file, which Pillow would cut to the upper 8 bits."""
+    path = _path_of(sample)
+    decode(path)  # names what is wrong with a damaged file; OpenCV fills it up in silence
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise DataError(
+            f"{path}: is no 16-bit RGB file with ids in red: where labels were converted, use --dataset folder"
+        )
+    red = pixels[..., 2]  # OpenCV's order is blue, green, red
+    if red.max(initial=0) > 255:
+        raise DataError(f"{path}: has ids up to {red.max()} in red, allowed are 0 to 255: check --dataset")
+    ids: Ids = red.astype(np.uint8)
+    return path, ids
 
 
 def _values(path: Path, image: Image.Image, kind: str) -> Ids:
@@ -188,9 +211,7 @@ def _packed(image: Image.Image) -> NDArray[np.uint32]:
 
 
 def _open_label(sample: Sample) -> tuple[Path, Image.Image]:
-    path = sample.label
-    if path is None:
-        raise DataError(f"{sample.image}: has no label: add one or remove the image")
+    path = _path_of(sample)
     image, raw_mode, form = decode(path)
     if form not in LOSSLESS or image.info.get("compression") == "jpeg":
         kind = "JPEG" if form in LOSSLESS else form
@@ -201,6 +222,12 @@ def _open_label(sample: Sample) -> tuple[Path, Image.Image]:
     if image.mode == "1" or raw_mode.startswith(("L;2", "L;4")):
         raise DataError(f"{path}: the label has fewer than 8 bits per pixel: save it as 8-bit grey or with a palette")
     return path, image
+
+
+def _path_of(sample: Sample) -> Path:
+    if sample.label is None:
+        raise DataError(f"{sample.image}: has no label: add one or remove the image")
+    return sample.label
 
 
 def _refuse_values(path: Path, values: Ids, listed: NDArray[np.bool_], dataset: Dataset) -> None:

@@ -77,7 +77,7 @@ class _Evidence:
 
 def _gather(dataset: Dataset, samples: Sequence[Sample]) -> _Evidence:
     evidence, label_set = _Evidence(), dataset.label_set
-    for sample, stored in map_ahead(lambda sample: (sample, _read(sample)), samples, WORKERS, 4 * WORKERS):
+    for sample, stored in map_ahead(lambda sample: (sample, _read(dataset, sample)), samples, WORKERS, 4 * WORKERS):
         if stored is None:
             continue
         values, colours = _pixels(stored, label_set)
@@ -91,9 +91,9 @@ def _gather(dataset: Dataset, samples: Sequence[Sample]) -> _Evidence:
     return evidence
 
 
-def _read(sample: Sample) -> Stored | None:
+def _read(dataset: Dataset, sample: Sample) -> Stored | None:
     with suppress(DataError):
-        return read_stored(sample)
+        return read_stored(sample, wide_ids=dataset.wide_ids)
     return None
 
 

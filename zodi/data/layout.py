@@ -12,12 +12,25 @@ from zodi.errors import DataError
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; None is everything. `labels` is the kind of label file."""
+    """What the user asked for; None is everything.
+
+    labels        the kind of label file
+    label_suffix  how the names of labels end, beyond those of their images; None: as the layout says
+    """
 
     split: str | None
     condition: str | None
     labels: str
     need_labels: bool
+    label_suffix: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A folder of images and that of their labels, which has the same folders in it."""
+
+    images: Path
+    labels: Path
 
 
 @dataclass(frozen=True)
@@ -37,40 +50,35 @@ class Found:
     labels_may_rest: bool = False
 
 
-def find_by_endings(
-    image_root: Path, label_root: Path, folders: Sequence[str], image_ending: str, label_ending: str
-) -> Found:
-    """Images `<folder>/**/x<image_ending>.*` and labels `<folder>/**/x<label_ending>.*` under the two roots."""
-    images = [p for folder in folders for p in pictures(image_root / folder) if p.stem.endswith(image_ending)]
-    labels = [
-        path
-        for folder in folders
-        if (label_root / folder).is_dir()
-        for path in pictures(label_root / folder)
-        if path.stem.endswith(label_ending)
-    ]
+def find_pairs(image_root: Path, pairs: Sequence[Pair], image_ending: str = "", label_ending: str = "") -> Found:
+    """Images `**/x<image_ending>.*` of each pair, and labels `**/x<label_ending>.*`; keys are under `image_root`.
 
-    def label_key(path: Path) -> str:
-        return key_of(path, label_root).removesuffix(label_ending) + image_ending
-
-    def expected(key: str) -> Path:
-        return label_root / f"{key.removesuffix(image_ending)}{label_ending}.png"
-
-    wanted = f"*{image_ending}.png in {', '.join(folders)}"
-    return _found(image_root, images, labels, label_key, expected, wanted)
-
-
-def find_by_names(image_root: Path, label_root: Path) -> Found:
-    """Images `**/x.*` and labels `**/x.*` under the two roots, the same names without suffix."""
-    labels = pictures(label_root) if label_root.is_dir() else []
-    return _found(
-        image_root,
-        pictures(image_root),
-        labels,
-        lambda path: key_of(path, label_root),
-        lambda key: label_root / f"{key}.png",
-        ", ".join(LABEL_SUFFIXES),
-    )
+    Raises DataError where there is no image.
+    """
+    images, labels, expected = [], [], {}
+    unread: list[Path] = []
+    for pair in pairs:
+        above = "" if pair.images == image_root else f"{composed(pair.images.relative_to(image_root).as_posix())}/"
+        here = [path for path in pictures(pair.images) if path.stem.endswith(image_ending)]
+        there = pictures(pair.labels) if pair.labels.is_dir() else []
+        there = [path for path in there if path.stem.endswith(label_ending)]
+        read, read_labels = with_suffix(here, IMAGE_SUFFIXES), with_suffix(there, LABEL_SUFFIXES)
+        unread += {*here, *there} - {*read, *read_labels}
+        for path in read:
+            key = key_of(path, pair.images)
+            images.append((above + key, path))
+            expected[above + key] = pair.labels / f"{key.removesuffix(image_ending)}{label_ending}.png"
+        for path in read_labels:
+            labels.append((above + key_of(path, pair.labels).removesuffix(label_ending) + image_ending, path))
+    if not images:
+        wanted = f"*{image_ending}.png" if image_ending else ", ".join(LABEL_SUFFIXES)
+        places = ", ".join(pair.images.relative_to(image_root).as_posix() for pair in pairs)
+        raise empty(
+            image_root,
+            wanted + (f" in {places}" if places != "." else ""),
+            with_suffix(sorted(unread), UNREAD_SUFFIXES),
+        )
+    return Found(image_root, images, labels, expected.__getitem__, sorted(unread))
 
 
 def pictures(directory: Path) -> list[Path]:
@@ -95,6 +103,13 @@ def key_of(path: Path, root: Path) -> str:
 def composed(name: str) -> str:
     """A name in the composed form of Unicode, in which names that look alike are equal."""
     return unicodedata.normalize("NFC", name)
+
+
+def without_type(suffix: str | None) -> str | None:
+    """An ending of names without the type of file that a user may have given with it: "_L" for "_L.png"."""
+    if suffix is None:
+        return None
+    return next((suffix[: -len(end)] for end in LABEL_SUFFIXES if suffix.lower().endswith(end)), suffix)
 
 
 def subfolders(directory: Path) -> list[str]:
@@ -130,27 +145,6 @@ def empty(directory: Path, expected: str, unread: Sequence[Path] = ()) -> DataEr
             "PNG or JPEG"
         )
     return DataError(f"{directory}: no images: expected {expected}; check --root and --dataset")
-
-
-def _found(
-    image_root: Path,
-    images: list[Path],
-    labels: list[Path],
-    label_key: Callable[[Path], str],
-    expected: Callable[[str], Path],
-    wanted: str,
-) -> Found:
-    read, read_labels = with_suffix(images, IMAGE_SUFFIXES), with_suffix(labels, LABEL_SUFFIXES)
-    unread = sorted({*images, *labels} - {*read, *read_labels})
-    if not read:
-        raise empty(image_root, wanted, with_suffix(images, UNREAD_SUFFIXES))
-    return Found(
-        image_root,
-        [(key_of(path, image_root), path) for path in read],
-        [(label_key(path), path) for path in read_labels],
-        expected,
-        unread,
-    )
 
 
 def _walk(directory: str, above: tuple[str, ...]) -> list[str]:
