@@ -62,8 +62,9 @@ def export_segmenter(
     file = describe(segmenter, choice, file_sha256(checkpoint / WEIGHTS))
     if dataset is not None:
         check_classes(segmenter, dataset)
-        check_labels(dataset, notify)
     compared = scenes(file, SCENES) if dataset is None else labelled(dataset, file, samples)
+    if dataset is not None:
+        check_labels(dataset, notify)
     report = write_segmenter(
         segmenter,
         output,
