@@ -1,4 +1,4 @@
-"""`zodi predict`: class ids and overlays of images, by a checkpoint or an exported file."""
+"""`zodi predict`: class ids and overlays of images and videos, by a checkpoint or an exported file."""
 
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ def command(model: Path, images: tuple[str, ...], json_file: str | None, **optio
     """Segment IMAGES (files, folders or glob patterns) with MODEL: a checkpoint, or an exported .onnx, .xml or .engine.
 
     DIR/labels holds PNG files of train ids, DIR/overlays the images in the classes' colours; what lies there is not
-    predicted itself. Images may have any size: they are resized or cut into windows as the file says. Only checkpoints
-    need PyTorch.
+    predicted itself. Of a video there is a PNG file for each frame, and an MP4 file of the overlays. Images may have
+    any size: they are resized or cut into windows as the file says. Only checkpoints need PyTorch.
     """
     from zodi.cli.progress import progress
     from zodi.predicting import predict_images
@@ -49,15 +49,20 @@ def command(model: Path, images: tuple[str, ...], json_file: str | None, **optio
     for path, reason in done.failed.items():
         click.echo(f"left out: {reason}" if path in reason else f"left out: {path}: {reason}", err=True)
     if json_file != "-":
-        click.echo(f"{len(done.labels)} images predicted, {len(done.failed)} left out, {done.seconds:.1f} s")
-    write_json(
-        json_file,
-        {
-            "model": str(model),
-            "images": {key: str(path) for key, path in done.labels.items()},
-            "failed": done.failed,
-            "seconds": done.seconds,
-        },
-    )
+        frames = sum(video.frames for video in done.videos.values())
+        of_videos = f", {frames} frames of {len(done.videos)} videos" if done.videos else ""
+        click.echo(f"{len(done.labels)} images{of_videos} predicted, {len(done.failed)} left out, {done.seconds:.1f} s")
+    films = {
+        key: {"labels": str(video.labels), "frames": video.frames, "overlay": video.overlay and str(video.overlay)}
+        for key, video in done.videos.items()
+    }
+    content = {
+        "model": str(model),
+        "images": {key: str(path) for key, path in done.labels.items()},
+        **({"videos": films} if films else {}),
+        "failed": done.failed,
+        "seconds": done.seconds,
+    }
+    write_json(json_file, content)
     if done.failed:
         raise SystemExit(1)

@@ -1,21 +1,23 @@
-"""Images of any size through a deployed segmenter, and what `zodi predict` writes; only checkpoints need PyTorch."""
+"""What `zodi predict` does: images and videos of any size through a segmenter; only checkpoints need PyTorch."""
 
 import glob
 import io
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
 from zodi.ahead import map_ahead
 from zodi.data import Problem, read_image
+from zodi.data.check import note_several, several_frames
 from zodi.data.dataset import in_brief
 from zodi.data.layout import pictures, with_suffix
-from zodi.data.suffixes import FURTHER_SUFFIXES, IMAGE_SUFFIXES, LABEL_SUFFIXES
+from zodi.data.suffixes import FURTHER_SUFFIXES, IMAGE_SUFFIXES, LABEL_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFFIXES
 from zodi.engines.segmenters import DeployedSegmenter, open_segmenter
 from zodi.errors import DataError, FileNameError, SettingsError
 from zodi.files import write_atomic
@@ -32,11 +34,26 @@ LABEL_PNGS = ("palette", "grey")
 
 @dataclass
 class Predicted:
-    """What `predict_images` did: files written by key, and images that could not be predicted by path."""
+    """What `predict_images` did.
+
+    labels   of each image, by its key
+    videos   by key
+    failed   why images could not be predicted, and videos not to their end, by path
+    seconds  how long it took
+    """
 
     labels: dict[str, Path] = field(default_factory=dict)
+    videos: dict[str, "PredictedVideo"] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+class PredictedVideo(NamedTuple):
+    """The folder of the labels of a video's frames, how many there are, and the video of the overlays."""
+
+    labels: Path
+    frames: int
+    overlay: Path | None
 
 
 def predict_images(
@@ -55,25 +72,36 @@ def predict_images(
 ) -> Predicted:
     """Write `labels/KEY.png`, train ids at the image's own size, and `overlays/KEY.png`.
 
+    Of a video `labels/KEY/000000.png` and so on, a file for each frame, and `overlays/KEY.mp4`.
+
     model   a checkpoint directory or a file that `zodi export-segmenter` made
-    places  images, folders and glob patterns; KEY is an image's path within its folder, without suffix
+    places  images, videos, folders and glob patterns; KEY is the path of a file within its folder, without suffix
     labels  PNGs of ids with the classes' colours as their "palette", or "grey", which OpenCV reads as ids too
     batch   images per call, where the file takes so many
     notify  told which files of the places are no images to predict, e.g. what an earlier call wrote
 
-    Images are read upright. One that cannot be read or predicted is left out and told. Raises DataError where there is
+    Images are read upright. One that cannot be read or predicted is left out and told, and so are the frames of a video
+    after one that cannot be read. Raises DataError where there is
     no image or two have one key, SettingsError, ModelError, EngineError and OutputError.
     """
     if labels not in LABEL_PNGS:
         raise SettingsError(f"labels is {labels!r}, allowed are {', '.join(LABEL_PNGS)}")
-    images = find_images(places, output, notify)
-    segmenter = open_segmenter(model, device=device, threads=threads)
-    start = time.perf_counter()
+    files = find_images(places, output, notify, videos=True)
+    images = {key: path for key, path in files.items() if not _is_video(path)}
+    videos = {key: path for key, path in files.items() if _is_video(path)}
     result = Predicted()
+    lengths = {key: _frames(path, result) for key, path in videos.items()}
+    total = len(images) + sum(lengths.values())
+    several: list[str] = []
+    segmenter = open_segmenter(model, device=device, threads=threads)
+    colours = segmenter.info.palette if labels == "palette" else None
+    start = time.perf_counter()
 
     def load(item: tuple[str, Path]) -> tuple[str, Pixels | str]:
         try:
-            return item[0], read_image(item[1])
+            image = read_image(item[1])
+            several.extend(several_frames(item[1]))
+            return item[0], image
         except DataError as error:
             return item[0], str(error)
 
@@ -86,7 +114,7 @@ def predict_images(
             try:
                 if ids is None:
                     raise MemoryError
-                label = label_png(ids, segmenter.info.palette if labels == "palette" else None)
+                label = label_png(ids, colours)
                 shown = overlay(image, ids, segmenter.info.palette) if overlays else None
                 result.labels[key] = _write(output, key, label, shown)
             except FileNameError as error:
@@ -94,27 +122,111 @@ def predict_images(
             except MemoryError:
                 result.failed[str(images[key])] = NO_MEMORY
         done += len(items)
-        on_progress(done, len(images), items[-1][0])
+        on_progress(done, total, items[-1][0])
+    for line in note_several(sorted(several)):
+        notify(line)
+    for key in (key for key, path in videos.items() if str(path) not in result.failed):
+        before = done
+
+        def update(frames: int, key: str = key, before: int = before) -> None:
+            on_progress(before + frames, max(total, before + frames), key)
+
+        predicted, failure = _predict_video(
+            segmenter, videos[key], output, key, colours, overlays=overlays, batch=batch, on_frames=update
+        )
+        done += lengths[key]
+        result.videos[key] = predicted
+        if failure is not None:
+            result.failed[str(videos[key])] = failure
     result.seconds = time.perf_counter() - start
     return result
 
 
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _frames(path: Path, result: Predicted) -> int:
+    """How many frames a video says that it has; 0 and a failure where it cannot be opened."""
+    from zodi.videos import VideoReader
+
+    try:
+        with VideoReader(path) as reader:
+            return reader.frames
+    except DataError as error:
+        result.failed[str(path)] = str(error)
+        return 0
+
+
+def _predict_video(
+    segmenter: DeployedSegmenter,
+    path: Path,
+    output: Path,
+    key: str,
+    colours: tuple[Colour, ...] | None,
+    *,
+    overlays: bool,
+    batch: int,
+    on_frames: Callable[[int], None],
+) -> tuple[PredictedVideo, str | None]:
+    """Predict frames until the end, or until one cannot be; and why then. What is written stays."""
+    from zodi.videos import Frame, VideoReader, VideoWriter
+
+    labels, count = output / LABELS / key, 0
+    failures: list[str] = []
+    with VideoReader(path) as reader, VideoWriter(output / OVERLAYS / f"{key}.mp4", reader) as writer:
+
+        def whole() -> Iterator[Frame]:
+            size = None
+            try:
+                for frame in reader:
+                    size = size or frame.pixels.shape
+                    if frame.pixels.shape != size:
+                        raise DataError(f"{path}: its frames change their size: cut it there, e.g. with ffmpeg")
+                    yield frame
+            except DataError as error:
+                failures.append(f"{error}: {count} frames are predicted")
+
+        frames = whole()
+        while part := list(islice(frames, batch)):
+            for frame, ids in zip(part, _predict(segmenter, [frame.pixels for frame in part]), strict=True):
+                if ids is None:
+                    failures.append(NO_MEMORY)
+                    break
+                write_atomic(labels / f"{count:06d}.png", label_png(ids, colours), sync=False)
+                if overlays:
+                    writer.write(Frame(overlay(frame.pixels, ids, segmenter.info.palette), frame.time))
+                count += 1
+            on_frames(count)
+        shown = writer.close()
+    if not count and not failures:
+        failures.append(f"{path}: has no frame")
+    return PredictedVideo(labels, count, shown), next(iter(failures), None)
+
+
 def find_images(
-    places: Sequence[str], output: Path | None = None, notify: Callable[[str], None] = lambda message: None
+    places: Sequence[str],
+    output: Path | None = None,
+    notify: Callable[[str], None] = lambda message: None,
+    *,
+    videos: bool = False,
 ) -> dict[str, Path]:
     """Image files by key, sorted: of a folder all in it and below, of a pattern all it matches.
+
+    videos  take these files, too
 
     output  of a prediction: the folders that it writes to are left out, unless an image in them is given by name
     notify  told what is left out
 
     Raises DataError for a place without images and for two images with one key.
     """
+    suffixes = IMAGE_SUFFIXES + UNREAD_SUFFIXES + (VIDEO_SUFFIXES if videos else ())
     found: dict[str, Path] = {}
     problems: list[Problem] = []
     for place in places:
         root, paths = Path(place), [Path(place)]
         if root.is_dir():
-            paths = _without_own(_readable(pictures(root), problems), output, problems)
+            paths = _without_own(_readable(pictures(root, suffixes), problems), output, problems)
         elif not root.exists():
             matches = [Path(name) for name in glob.glob(place, recursive=True)]  # noqa: PTH207
             paths = _without_own([path for path in matches if path.is_file()], output, problems)
@@ -129,13 +241,19 @@ def find_images(
                 problems.append(Problem(path, f"is left out, it is called as {found[key]} is", "name"))
             else:
                 found[key] = path
+    inside = {parent.as_posix() for key in found for parent in Path(key).parents}
+    for key, path in found.items():
+        if _is_video(path) and key in inside:
+            raise DataError(
+                f"{path}: its labels would be in the folder of those of {key}/: predict them into two folders"
+            )
     for line in in_brief(problems):
         notify(line)
     return found
 
 
 def _readable(paths: list[Path], problems: list[Problem]) -> list[Path]:
-    read = with_suffix(paths, IMAGE_SUFFIXES)
+    read = with_suffix(paths, IMAGE_SUFFIXES + VIDEO_SUFFIXES)
     problems += [
         Problem(path, f"is left out, {path.suffix} files are not read: convert it to PNG or JPEG", path.suffix.lower())
         for path in sorted({*paths} - {*read})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zodi.data.dataset import Dataset, Problem, Sample, in_brief
-from zodi.data.images import read_header, read_image
+from zodi.data.images import count_frames, read_header, read_image
 from zodi.data.label_files import check_pair, read_train_ids
 from zodi.data.label_meaning import judge_labels
 from zodi.errors import DataError
@@ -74,6 +74,7 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
     pixels = np.zeros(256, np.int64)
     problems = list(dataset.problems)
     turned: list[str] = []
+    several: list[str] = []
     pool = ThreadPoolExecutor(workers)
     try:
         for done, found in enumerate(pool.map(partial(_check_sample, dataset), dataset.samples), 1):
@@ -81,6 +82,7 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
             pixels += found.counts
             problems += found.problems
             turned += found.turned
+            several += found.several
             if progress is not None:
                 progress(done)
     finally:
@@ -98,7 +100,7 @@ def check_dataset(dataset: Dataset, *, workers: int = 1, progress: Callable[[int
         classes={name: float(shares[train_id]) for train_id, name in enumerate(dataset.label_set.names)},
         void_share=float(shares[IGNORE]),
         problems=tuple(problems),
-        notes=(*odd, *_note_turned(turned), *_note_names(dataset)),
+        notes=(*odd, *_note_turned(turned), *note_several(several), *_note_names(dataset)),
     )
 
 
@@ -109,12 +111,14 @@ class _Checked:
     size    of the image; None where it cannot be read
     counts  pixels of each train id of a sound label, (256,)
     turned  its files whose EXIF orientation is not 1, each with that
+    several its files with several frames, each with their number
     """
 
     size: Size | None
     counts: NDArray[np.int64]
     problems: list[Problem]
     turned: list[str]
+    several: list[str]
 
 
 def _check_sample(dataset: Dataset, sample: Sample) -> _Checked:
@@ -133,9 +137,10 @@ def _check_sample(dataset: Dataset, sample: Sample) -> _Checked:
             label = None
             problems.append(Problem(sample.label, str(error).removeprefix(f"{sample.label}: ")))
     counts = np.zeros(256, np.int64) if label is None else np.bincount(label.ravel(), minlength=256)
-    turned = [] if image is None else _turned(sample.image)
-    turned += [] if label is None or sample.label is None else _turned(sample.label)
-    return _Checked(None if image is None else (image.shape[0], image.shape[1]), counts, problems, turned)
+    read = [path for path, found in ((sample.image, image), (sample.label, label)) if path and found is not None]
+    turned = [told for path in read for told in _turned(path)]
+    several = [told for path in read for told in several_frames(path)]
+    return _Checked(None if image is None else (image.shape[0], image.shape[1]), counts, problems, turned, several)
 
 
 def before_run(dataset: Dataset) -> list[str]:
@@ -144,15 +149,33 @@ def before_run(dataset: Dataset) -> list[str]:
     Of a large data set only the headers of some images are read, evenly chosen.
     """
     turned: list[str] = []
+    several: list[str] = []
     for sample in dataset.samples[:: len(dataset.samples) // HEADERS + 1]:
         with contextlib.suppress(DataError):  # a file that cannot be read is told when it is its turn
             turned += _turned(sample.image)
-    return in_brief(dataset.problems) + _note_turned(turned)
+            several += several_frames(sample.image)
+    return in_brief(dataset.problems) + _note_turned(turned) + note_several(several)
 
 
 def _turned(path: Path) -> list[str]:
     tag = read_header(path).orientation
     return [] if tag == 1 else [f"{path} ({tag})"]
+
+
+def several_frames(path: Path) -> list[str]:
+    """A file with several frames, and how many; none where it has one. Raises DataError where it is no image."""
+    frames = count_frames(path)
+    return [] if frames == 1 else [f"{path} ({frames})"]
+
+
+def note_several(files: list[str]) -> list[str]:
+    """What to know of files with several frames, each given with their number: one line, or none."""
+    if not files:
+        return []
+    return [
+        f"files with several frames, of which the first is used: {len(files)}, e.g. {files[0]}: where the others "
+        "count, save them as files of their own"
+    ]
 
 
 def _note_turned(files: list[str]) -> list[str]:

@@ -106,6 +106,15 @@ def read_header(path: Path) -> Header:
             return Header((width, height) if orientation in SIDEWAYS else (height, width), orientation)
 
 
+def count_frames(path: Path) -> int:
+    """How many pictures a file has, of which the first is read. Raises DataError where it is no image."""
+    with _named(path), open_regular(path) as file, Image.open(file) as image:
+        try:
+            return int(getattr(image, "n_frames", 1))
+        except Exception:  # a damaged index of frames leads the parser to anything; the first one is read by itself
+            return 1
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a file; a pipe, socket or device, which may keep a reader waiting for ever, is refused with DataError."""
     mode = path.stat().st_mode

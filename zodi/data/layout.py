@@ -81,13 +81,13 @@ def find_pairs(image_root: Path, pairs: Sequence[Pair], image_ending: str = "", 
     return Found(image_root, images, labels, expected.__getitem__, sorted(unread))
 
 
-def pictures(directory: Path) -> list[Path]:
-    """All pictures below a directory, also those of suffixes that are not read, sorted.
+def pictures(directory: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES + UNREAD_SUFFIXES) -> list[Path]:
+    """All pictures below a directory, also those of suffixes that are not read, sorted; or files of other suffixes.
 
     Links are followed, hidden files are not files of the data set. Raises DataError for a directory that cannot be
     listed.
     """
-    return [Path(path) for path in sorted(_walk(str(directory), ()))]
+    return [Path(path) for path in sorted(_walk(str(directory), suffixes, ()))]
 
 
 def with_suffix(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
@@ -147,15 +147,15 @@ def empty(directory: Path, expected: str, unread: Sequence[Path] = ()) -> DataEr
     return DataError(f"{directory}: no images: expected {expected}; check --root and --dataset")
 
 
-def _walk(directory: str, above: tuple[str, ...]) -> list[str]:
+def _walk(directory: str, suffixes: tuple[str, ...], above: tuple[str, ...]) -> list[str]:
     real = os.path.realpath(directory)
     if real in above:  # a link to one of its own parents
         return []
     paths = []
     for entry in _entries(directory):
         if _is_directory(entry):
-            paths += _walk(entry.path, (*above, real))
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES + UNREAD_SUFFIXES):
+            paths += _walk(entry.path, suffixes, (*above, real))
+        elif entry.name.lower().endswith(suffixes):
             paths.append(entry.path)
     return paths
 

@@ -27,13 +27,14 @@ def predict_windows(segmenter: DeployedSegmenter, image: Pixels) -> Pixels:
     window = segmenter.info.size
     height, width = _size(image)
     missing = [max(0, side - have) for side, have in zip(window, (height, width), strict=True)]
-    image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    if any(missing):
+        image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     ids = np.empty(_size(image), np.uint8)
     rows, columns = (list(_cuts(side, part)) for side, part in zip(_size(image), window, strict=True))
-    places = [(row, column) for row in rows for column in columns]
-    cut = np.stack([image[r[0] : r[0] + window[0], c[0] : c[0] + window[1]] for r, c in places])
-    for part, ((top, first, last), (left, begin, end)) in zip(segmenter.predict(cut), places, strict=True):
-        ids[first:last, begin:end] = part[first - top : last - top, begin - left : end - left]
+    for top, first, last in rows:  # a row of windows at a time: all of a large photograph take twice its memory
+        cut = np.stack([image[top : top + window[0], left : left + window[1]] for left, _, _ in columns])
+        for part, (left, begin, end) in zip(segmenter.predict(cut), columns, strict=True):
+            ids[first:last, begin:end] = part[first - top : last - top, begin - left : end - left]
     return ids[:height, :width]
 
 
