@@ -9,6 +9,7 @@ import click
 
 from zodi.cli.config_file import config_option, write_config
 from zodi.cli.options import Size, failures_option, json_option, need, source_options, tell_before_run, write_json
+from zodi.cli.training_options import read_training_options, training_options
 
 
 class NetOption(click.ParamType[tuple[str, Any]]):
@@ -119,6 +120,7 @@ class NetOption(click.ParamType[tuple[str, Any]]):
 @click.option("--accumulate", type=click.IntRange(1), help="Parts of a step, one after the other. [default: 1]")
 @click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), help="[default: adamw, reference sgd]")
 @click.option("--lr", type=float, help="First learning rate. [default: 5e-4 for adamw, 1e-2 for sgd, reference 1e-3]")
+@training_options
 @click.option("--weight-decay", type=float, help="[default: 1e-2 for adamw, 1e-4 for sgd]")
 @click.option("--ema", type=float, metavar="DECAY", help="Decay of averaged weights, 0: off. [default: 0.999]")
 @click.option("--jitter/--no-jitter", default=None, help="Random brightness, contrast, saturation and hue.")
@@ -201,7 +203,7 @@ def command(
 
     running = {name: fields.pop(name) for name in ("init", "workers", "cache", "save_every", "tracker")}
     net_options = RECIPES[recipe].get("options", {}) | dict(options)
-    settings = make_settings(recipe, options=net_options, **fields)
+    settings = make_settings(recipe, options=net_options, **read_training_options(fields))
     reading: dict[str, Any] = {
         "labels": labels, "label_set": label_set, "label_suffix": label_suffix, "trust_labels": trust_labels,
     }  # fmt: skip

@@ -124,3 +124,21 @@ def test_a_missing_partner_ends_the_command_with_its_name(cli, source, synthetic
     assert done.status == 1
     assert "night/a/6.png: is missing" in done.stderr
     assert len(done.stderr.strip().splitlines()[-1:]) == 1
+
+
+def test_loss_and_class_weights_in_a_configuration_and_its_copy(cli, source, synthetic, tmp_path):
+    config = tmp_path / "mine.toml"
+    config.write_text('loss = "cross-entropy+0.5*dice"\nclass-weights = "balanced"\n')
+    one, two = tmp_path / "one", tmp_path / "two"
+    given = ("--source", source, "--synthetic", synthetic, *NET, "--iterations", 2)
+    done = cli("adapt", "--config", config, *given, "-o", one)
+    assert done.status == 0, done.stderr
+    assert re.search(r"class weights: road \d", done.stderr)
+    settings = json.loads((one / "train.json").read_text())["settings"]
+    assert (settings["loss"], settings["class_weights"]) == ("cross-entropy+0.5*dice", "balanced")
+    again = cli("adapt", "--config", one / "config.toml", "-o", two)
+    assert again.status == 0, again.stderr
+    assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+    wrong = cli("adapt", *given, "-o", tmp_path / "three", "--class-weights", "raod=2")
+    assert wrong.status == 1
+    assert len(wrong.stderr.splitlines()) == 1 and "'raod', which is no class" in wrong.stderr

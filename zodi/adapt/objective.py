@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zodi.segmenter.loop import Batch, Loss
-from zodi.segmenter.objective import Whole, cross_entropy
+from zodi.segmenter.objective import Supervised, Whole, cross_entropy
 
 
 def feature_similarity(source: Tensor, synthetic: Tensor) -> Tensor:
@@ -15,8 +15,8 @@ def feature_similarity(source: Tensor, synthetic: Tensor) -> Tensor:
     return functional.cosine_similarity(source.float().mean(dim=(2, 3)), synthetic.float().mean(dim=(2, 3)), dim=1)
 
 
-def make_pair_loss(similarity: float) -> Loss:
-    """Cross entropy of source plus that of synthetic images, minus `similarity` times the mean similarity of pairs.
+def make_pair_loss(similarity: float, supervised: Supervised = cross_entropy) -> Loss:
+    """The supervised loss of source plus that of synthetic images, minus `similarity` times the pairs' mean similarity.
 
     Source and synthetic images go through the net one after the other, so that batch norm sees each domain alone. The
     terms are "loss", "source", "synthetic" and "similarity".
@@ -26,8 +26,8 @@ def make_pair_loss(similarity: float) -> Loss:
         source = net(batch["image"], with_features=True)
         synthetic = net(batch["synthetic"], with_features=True)
         terms = {
-            "source": cross_entropy(source.logits, batch["label"], whole.valid["label"]),
-            "synthetic": cross_entropy(synthetic.logits, batch["synthetic_label"], whole.valid["synthetic_label"]),
+            "source": supervised(source.logits, batch["label"], whole.valid["label"]),
+            "synthetic": supervised(synthetic.logits, batch["synthetic_label"], whole.valid["synthetic_label"]),
             "similarity": whole.share * feature_similarity(source.features, synthetic.features).mean(),
         }
         return {"loss": terms["source"] + terms["synthetic"] - similarity * terms["similarity"], **terms}

@@ -14,6 +14,7 @@ from typing import Any
 from zodi.errors import OutputError, SettingsError
 from zodi.files import write_atomic
 from zodi.segmenter.checkpoint import DESCRIPTION, WEIGHTS
+from zodi.segmenter.settings import TrainSettings
 from zodi.segmenter.state import BEST, LOG, STATE, VALIDATION
 
 SETTINGS = "train.json"
@@ -152,7 +153,9 @@ def _compare(directory: Path, described: Mapping[str, Any], allow_changed_files:
     path = directory / SETTINGS
     try:
         there = json.loads(path.read_text(encoding="utf-8-sig"))
-        parts = [(there[part], json.loads(json.dumps(described[part]))) for part in COMPARED]
+        # settings that its version of zodi did not know yet had no effect, as their defaults have none
+        there["settings"] = TrainSettings().described() | there["settings"]
+        parts = [json.loads(json.dumps((there[part], described[part]))) for part in COMPARED]
         differing = {
             key: (old.get(key), new.get(key))
             for old, new in parts

@@ -15,6 +15,9 @@ MULTIPLE = 32  # of sizes that are not given; every net takes them
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("iteration", "epoch")
+LOSSES = ("cross-entropy", "focal", "dice", "lovasz", "ohem")
+WITHOUT_WEIGHTS = ("lovasz",)
+CLASS_WEIGHTS = ("balanced", "median-frequency")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class TrainSettings:
     accumulate    parts that each process cuts its images of a step into, one after the other; it saves memory
     schedule      the learning rate is lr (1 - t)^power, t = share of "iteration"s or of "epoch"s that are done
     lr_floor      the learning rate is never lower
+    loss          what is minimised: names of LOSSES with + between them, each with a factor where it is not 1, e.g.
+                  "cross-entropy+0.5*dice"; see `zodi.segmenter.objective.make_supervised`
+    class_weights of all terms but lovasz: "balanced" or "median-frequency", from the pixels of the training labels, or
+                  weights by name of class, 1 where there is none; see `zodi.segmenter.class_pixels`
     momentum      of SGD
     weight_decay  of all parameters
     ema           decay of the averaged weights that are kept instead of the last; 0: the last are kept
@@ -67,6 +74,8 @@ class TrainSettings:
     blur: bool = False
     noise: bool = True
     cutout: bool = False
+    loss: str = "cross-entropy"
+    class_weights: str | Mapping[str, float] | None = None
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
@@ -91,6 +100,25 @@ class TrainSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 0 or more")
         if not 0 <= self.ema < 1:
             raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")
+        _check_class_weights(self.class_weights, self.loss_terms)
+
+    @property
+    def loss_terms(self) -> dict[str, float]:
+        """The factor of each term of the loss. Raises SettingsError."""
+        terms: dict[str, float] = {}
+        for part in self.loss.split("+"):
+            factor, star, name = part.strip().rpartition("*")
+            try:
+                value = float(factor) if star else 1.0
+            except ValueError:
+                value = 0.0
+            if name not in LOSSES or name in terms or not 0 < value < math.inf:
+                raise SettingsError(
+                    f"loss is {self.loss!r}: allowed are {', '.join(LOSSES)}, each once, and sums of them with factors "
+                    "above 0, e.g. cross-entropy+0.5*dice"
+                )
+            terms[name] = value
+        return terms
 
     def resolved(self, image_size: Size) -> "TrainSettings":
         """The same with size and crop filled in, for images of (height, width). Raises SettingsError."""
@@ -154,6 +182,20 @@ def default_size(image_size: Size) -> Size:
     """The size that images of (height, width) are trained at where the user gives none."""
     factor = min(1.0, SHORT_SIDE / min(image_size))
     return _rounded((factor * image_size[0], factor * image_size[1]))
+
+
+def _check_class_weights(weights: str | Mapping[str, float] | None, terms: Mapping[str, float]) -> None:
+    if weights is None:
+        return
+    if terms.keys() <= set(WITHOUT_WEIGHTS):
+        raise SettingsError(f"loss {'+'.join(terms)} takes no class_weights: add a term that does, or leave them out")
+    if isinstance(weights, str):
+        if weights not in CLASS_WEIGHTS:
+            raise SettingsError(
+                f"class_weights is {weights!r}, allowed are {', '.join(CLASS_WEIGHTS)}, or weights by name of class"
+            )
+    elif not weights or not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
+        raise SettingsError(f"class_weights are {dict(weights)}, allowed is 0 or more for each, and not 0 for all")
 
 
 def _rounded(size: tuple[float, float]) -> Size:

@@ -1,7 +1,7 @@
 """Supervised training of a segmenter on a labelled data set: from settings to a checkpoint directory."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,22 +9,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
-from zodi.data import Dataset
+from zodi.data import Dataset, Sample
 from zodi.errors import SettingsError
 from zodi.segmenter.checkpoint import (
     SegmenterInfo,
     save_checkpoint,
 )
 from zodi.segmenter.checks import all_void, check_pairs, check_trainable, labels_of
+from zodi.segmenter.class_pixels import class_weights, count_pixels
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.first_net import check_net, first_net
 from zodi.segmenter.images import InputForm
 from zodi.segmenter.loading import SourceBatches
 from zodi.segmenter.loop import Batch, Batches, Loss, Progress, fit
 from zodi.segmenter.norm_statistics import STEPS, take_norm_statistics
-from zodi.segmenter.objective import Whole, cross_entropy
+from zodi.segmenter.objective import OF_PARTS, Supervised, Whole, cross_entropy, make_supervised
 from zodi.segmenter.place import Place, check_init, find_place
 from zodi.segmenter.processes import make_accelerator
 from zodi.segmenter.record import describe, image_size
@@ -75,7 +77,8 @@ class Validation(Protocol):
 class Task:
     """What a training minimises on which batches.
 
-    images      of an epoch: there are images // batch steps
+    make_loss   the loss, by how logits are compared with labels
+    samples     of an epoch: there are len(samples) // batch steps
     check       looks at the data before the first step; DataError where there is nothing to learn
     described   what decides the weights besides settings and source data, for train.json
     files       bytes of the files besides the source's, by name
@@ -86,8 +89,8 @@ class Task:
     """
 
     batches: MakeBatches
-    loss: Loss
-    images: int
+    make_loss: Callable[[Supervised], Loss]
+    samples: Sequence[Sample]
     check: Callable[[], None]
     described: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
@@ -116,7 +119,7 @@ def train(
 ) -> TrainResult:
     """Train on a data set and leave a checkpoint in `output`; a broken training goes on where its state was saved.
 
-    task        None: cross entropy on the data set's own images; its batches get `workers` and `cache` themselves
+    task        None: the data set's own images alone; its batches get `workers` and `cache` themselves
     init        checkpoint whose weights are the first ones; it must be of the same net and classes
     device      "auto", "cpu" or "cuda"; under `accelerate launch` each process has its own GPU
     workers     threads that prepare images, in each process
@@ -143,8 +146,10 @@ def train(
     # every process looks before any can have begun to write: they meet where the accelerator is made
     place = find_place(output, described, restart=restart, allow_changed_files=allow_changed_files)
     accelerator = make_accelerator(settings, device, tracker, output)
-    _check_amounts(dataset.root, task.images, settings, accelerator.num_processes)
+    parts = accelerator.num_processes * settings.accumulate
+    _check_amounts(dataset.root, len(task.samples), settings, accelerator.num_processes)
     main = accelerator.is_main_process
+    tell = notify if main else lambda message: None
     finished = place.finished
     if not finished:
         task.check()
@@ -153,11 +158,15 @@ def train(
             net,
             info,
             settings,
-            task.loss,
+            task.make_loss(cross_entropy),
             share=settings.batch // accelerator.num_processes // settings.accumulate,
             validates=task.validation is not None,
-            notify=notify if main else lambda message: None,
+            notify=tell,
         )
+        split = [name for name in settings.loss_terms if name in OF_PARTS]
+        if split and parts > 1:
+            tell(f"{' and '.join(split)}: taken of each of the {parts} parts of a step, not of the whole batch")
+        supervised = _supervised(dataset, task, settings, info, failures, workers, tell)
         batches = task.batches(info, process=accelerator.process_index, processes=accelerator.num_processes)
         if main:
             place.begin(described)
@@ -168,6 +177,7 @@ def train(
             net,
             info,
             batches,
+            task.make_loss(supervised),
             task,
             settings,
             place,
@@ -177,7 +187,7 @@ def train(
             on_progress=on_progress if main else None,
             stopped=stopped,
         )
-    steps = settings.iterations or (settings.epochs or 0) * (task.images // settings.batch)
+    steps = settings.iterations or (settings.epochs or 0) * (len(task.samples) // settings.batch)
     skipped = 0
     if finished and main:
         finish_state(place.directory)
@@ -194,7 +204,7 @@ def train(
 def source_task(
     dataset: Dataset, settings: TrainSettings, failures: Failures, *, workers: int, cache: Path | None
 ) -> Task:
-    """Cross entropy on the images of a data set. The settings must be resolved."""
+    """The images of a data set alone. The settings must be resolved."""
 
     def check() -> None:
         check_pairs(dataset, dataset.samples, failures, workers, settings.batch)
@@ -202,13 +212,14 @@ def source_task(
         check_trainable(dataset.label_set, labels, str(dataset.root), failures)
 
     make = partial(SourceBatches, dataset, settings, workers=workers, cache=cache, failures=failures)
-    return Task(make, source_loss, len(dataset.samples), check)
+    return Task(make, lambda supervised: partial(source_loss, supervised=supervised), dataset.samples, check)
 
 
 def _learn(
     net: nn.Module,
     info: SegmenterInfo,
     batches: Batches,
+    loss: Loss,
     task: Task,
     settings: TrainSettings,
     place: Place,
@@ -228,7 +239,7 @@ def _learn(
 
     weights = fit(
         net,
-        task.loss,
+        loss,
         batches,
         settings,
         place.directory,
@@ -245,9 +256,32 @@ def _learn(
     return weights is not None
 
 
-def source_loss(net: nn.Module, batch: Batch, whole: Whole) -> Batch:
-    """Cross entropy on labelled images, {"loss": ()}; see `zodi.segmenter.loop.Loss`."""
-    return {"loss": cross_entropy(net(batch["image"]), batch["label"], whole.valid["label"])}
+def source_loss(net: nn.Module, batch: Batch, whole: Whole, supervised: Supervised = cross_entropy) -> Batch:
+    """The loss on labelled images, {"loss": ()}; see `zodi.segmenter.loop.Loss`."""
+    return {"loss": supervised(net(batch["image"]), batch["label"], whole.valid["label"])}
+
+
+def _supervised(
+    dataset: Dataset,
+    task: Task,
+    settings: TrainSettings,
+    info: SegmenterInfo,
+    failures: Failures,
+    workers: int,
+    notify: Callable[[str], None],
+) -> Supervised:
+    """What compares logits with labels; reads all labels where their pixels decide the weights of classes."""
+    assert settings.size is not None
+    weights = None
+    if settings.class_weights is not None:
+        counts = np.zeros((0, len(info.classes)), np.int64)
+        if isinstance(settings.class_weights, str):
+            notify(f"counting the pixels of each class in {len(task.samples)} labels")
+            counts = count_pixels(dataset, task.samples, settings.size, failures, workers)
+        weights = class_weights(settings.class_weights, counts, info.classes)
+        named = (f"{name} {weight:.3g}" for name, weight in zip(info.classes, weights, strict=True))
+        notify(f"class weights: {', '.join(named)}")
+    return make_supervised(settings.loss_terms, weights, info.logits)
 
 
 def _check_amounts(root: Path, images: int, settings: TrainSettings, processes: int) -> None:

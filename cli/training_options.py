@@ -1,0 +1,34 @@
+"""Options of `zodi adapt` for what is learnt most from, and for how much of the net learns."""
+
+import functools
+from typing import Any
+
+import click
+
+from zodi.cli.options import Command
+
+
+def training_options(command: Command) -> Command:
+    """`--loss --class-weights`."""
+    options = [
+        click.option(
+            "--loss",
+            metavar="NAME[+NAME...]",
+            help="cross-entropy, focal, dice, lovasz, ohem, or a sum, e.g. cross-entropy+0.5*dice. "
+            "[default: cross-entropy]",
+        ),
+        click.option(
+            "--class-weights",
+            metavar="balanced|median-frequency|NAME=W,...|FILE.toml",
+            help="Weights of the classes in the loss: by the pixels of the training labels, or given. [default: none]",
+        ),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def read_training_options(fields: dict[str, Any]) -> dict[str, Any]:
+    """The options as fields of `zodi.segmenter.settings.TrainSettings`. Raises SettingsError."""
+    from zodi.segmenter.class_pixels import read_class_weights
+
+    weights = fields["class_weights"]
+    return fields | {"class_weights": None if weights is None else read_class_weights(weights)}
