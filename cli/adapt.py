@@ -63,7 +63,7 @@ class NetOption(click.ParamType[tuple[str, Any]]):
     "--norm-statistics",
     type=click.Choice(["synthetic", "both"]),
     help="The images that batch norm's statistics are of in the end: for the target domain, or for it and the source. "
-    "[default: synthetic, reference both]",
+    "[default: synthetic; reference, and with --freeze, both]",
 )
 @click.option(
     "--oracle",
@@ -215,7 +215,7 @@ def command(
     tell_before_run(opened, *targets)
     adapting = None
     if synthetic or baseline:
-        statistics = norm_statistics or ("both" if recipe == "reference" else "synthetic")
+        statistics = norm_statistics or ("both" if recipe == "reference" or settings.freeze else "synthetic")
         adapting = AdaptSettings(similarity, baseline, validate, holdout, selection, statistics)  # type: ignore[arg-type]
     else:
         context = click.get_current_context()

@@ -9,7 +9,7 @@ from zodi.cli.options import Command
 
 
 def training_options(command: Command) -> Command:
-    """`--loss --class-weights`."""
+    """`--loss --class-weights --encoder-lr --warmup --freeze`."""
     options = [
         click.option(
             "--loss",
@@ -21,6 +21,14 @@ def training_options(command: Command) -> Command:
             "--class-weights",
             metavar="balanced|median-frequency|NAME=W,...|FILE.toml",
             help="Weights of the classes in the loss: by the pixels of the training labels, or given. [default: none]",
+        ),
+        click.option("--encoder-lr", type=float, metavar="FACTOR", help="Of the encoder's learning rate. [default: 1]"),
+        click.option("--warmup", type=click.IntRange(0), metavar="STEPS", help="Steps of a rising rate. [default: 0]"),
+        click.option(
+            "--freeze",
+            multiple=True,
+            type=click.Choice(["encoder", "norm-statistics"]),
+            help="Keep the encoder, or all of batch norm's means and variances, as they are at first; may be repeated.",
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)

@@ -22,7 +22,7 @@ def write_curves(directory: Path) -> None:
     with (directory / LOG).open(newline="") as file:
         rows = list(csv.DictReader(file))
     steps = np.array([int(row["step"]) for row in rows])
-    names = [name for name in rows[0] if name not in ("step", "epoch", "lr")]
+    names = [name for name in rows[0] if name not in ("step", "epoch", "lr", "encoder_lr")]
     scores = read_log(directory)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     FigureCanvasAgg(figure)

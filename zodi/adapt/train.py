@@ -41,6 +41,11 @@ def adapt(
 
     Raises as `train`, and DataError that names an image whose partner is missing.
     """
+    if settings.freeze and adapting.norm_statistics == "synthetic":
+        raise SettingsError(
+            f"freeze {' and '.join(settings.freeze)} keeps statistics that norm_statistics synthetic takes anew: "
+            "use --norm-statistics both"
+        )
     settings = settings.resolved(image_size(dataset))
     failures = failures or Failures()  # where nobody is told, nothing is left out
     pairs = collect(dataset, synthetic, adapting)

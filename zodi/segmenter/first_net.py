@@ -11,6 +11,7 @@ from torch import nn
 from zodi.data import Dataset
 from zodi.errors import ModelError, SettingsError
 from zodi.segmenter.checkpoint import SegmenterInfo, load_checkpoint, palette_of
+from zodi.segmenter.freezing import freeze_weights
 from zodi.segmenter.loop import Loss
 from zodi.segmenter.nets import build_net
 from zodi.segmenter.probe import Probe, opening_options
@@ -72,12 +73,13 @@ def check_net(
     validates  whole images will be scored; else one may do with windows, and is told
     """
     assert settings.crop is not None
-    probe = Probe(net)
+    freeze_weights(net, settings.freeze)
+    probe = Probe(net, settings.freeze)
     reason = probe.refusal(settings.crop, batch=share, training=True)
     if reason is not None and "more than 1 value per channel" in reason:
         raise SettingsError(
             f"{settings.architecture} cannot be trained on one image per process and step, its batch norm needs two: "
-            "use a larger --batch"
+            "use a larger --batch, or --freeze norm-statistics"
         )
     if reason is not None:
         raise SettingsError(

@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from zodi.errors import DataError, SettingsError, ZodiError
 from zodi.labels import IGNORE
 from zodi.segmenter.averaging import Averages
+from zodi.segmenter.freezing import freeze_weights, set_training
+from zodi.segmenter.nets import as_segmenter
 from zodi.segmenter.objective import Whole
 from zodi.segmenter.schedule import learning_rate
 from zodi.segmenter.settings import TrainSettings
 from zodi.segmenter.state import TrainLog, read_state, write_state
 
+LR_FACTOR = "lr_factor"  # of a group of the optimiser's parameters
 LOG_STEPS = 20  # at most, between two looks at the loss; each look waits for the device
 LOG_SECONDS = 5.0  # likewise
 
@@ -49,7 +52,7 @@ def train_step(
     accumulate  parts that the batch is cut into, whose gradients add up: less memory, the same step but for batch norm
     """
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(LR_FACTOR, 1.0)
     optimizer.zero_grad(set_to_none=True)
     valid = {
         name: accelerator.reduce((labels != IGNORE).sum().float(), reduction="mean")
@@ -143,6 +146,7 @@ class _Run:
         self._directory, self._on_epoch, self._on_saved = directory, on_epoch, on_saved
         if settings.channels_last:
             net.to(memory_format=torch.channels_last)
+        freeze_weights(net, settings.freeze)
         optimizer = make_optimizer(net, settings)  # of all parameters, so that its state is the same in any version
         for name in unused:
             net.get_parameter(name).requires_grad_(False)  # processes would wait for its gradient
@@ -151,8 +155,9 @@ class _Run:
         self.averages = Averages(self.inner, settings.ema) if settings.ema else None
         self.step = read_state(directory, self.inner, self.optimizer, self.averages, accelerator)
         self._saved = self.step
-        self.log = TrainLog(directory, self.step, enabled=accelerator.is_main_process)
-        self.wrapped.train()
+        encoder_lr = 0.0 if "encoder" in settings.freeze else settings.encoder_lr
+        self.log = TrainLog(directory, self.step, enabled=accelerator.is_main_process, encoder_lr=encoder_lr)
+        set_training(self.inner, settings.freeze)
 
     def fetch(self, batches: Iterator[Batch]) -> Batch | None:
         """The next batch, or None where all labels of all processes are void; an error saves the state first."""
@@ -227,8 +232,14 @@ def kept(averages: Averages | None, net: nn.Module) -> dict[str, Tensor]:
 
 
 def make_optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW or SGD over all parameters."""
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    """AdamW or SGD over all parameters that are not frozen, the encoder's in a group of their own where its rate is."""
+    parameters: list[Any] = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if settings.encoder_lr != 1:
+        encoder = set(as_segmenter(net).encoder.parameters())
+        parameters = [
+            {"params": [parameter for parameter in parameters if parameter not in encoder]},
+            {"params": [parameter for parameter in parameters if parameter in encoder], LR_FACTOR: settings.encoder_lr},
+        ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
     return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay)

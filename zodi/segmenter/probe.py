@@ -4,7 +4,7 @@ torch's "meta" device computes shapes alone: a run costs next to no time and mem
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from zodi.errors import ModelError
+from zodi.segmenter.freezing import set_training
 from zodi.segmenter.loop import Batch, Loss
 from zodi.segmenter.nets import as_segmenter, build_net
 from zodi.segmenter.objective import Whole
@@ -28,19 +29,24 @@ REFUSALS = (RuntimeError, ValueError, AssertionError, IndexError)  # by which ne
 class Probe:
     """A net without data, of the same structure as another that it was made from and leaves alone."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, frozen: Collection[str] = ()) -> None:
+        """frozen: parts that are not in training mode where the net is; see `zodi.segmenter.freezing`."""
         data = {p: nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in net.parameters()}
         data |= {buffer: torch.empty_like(buffer, device="meta") for buffer in net.buffers()}  # type: ignore[misc]
         self._net = copy.deepcopy(net, {id(tensor): without for tensor, without in data.items()})
+        self._frozen = frozen
         self.multiple = as_segmenter(net).multiple
 
     def refusal(self, size: Size, *, batch: int = 1, training: bool = False) -> str | None:
         """Why the net cannot take images of (height, width), in its own words; None: it can, or nobody knows."""
         if any(side % self.multiple for side in size):
             return f"its sides must be multiples of {self.multiple}"
+        self._net.eval()
+        if training:
+            set_training(self._net, self._frozen)
         try:
             with torch.no_grad():
-                logits = self._net.train(training)(torch.empty(batch, 3, *size, device="meta"))
+                logits = self._net(torch.empty(batch, 3, *size, device="meta"))
         except NotImplementedError:  # an operation that needs data
             return None
         except REFUSALS as error:
@@ -66,7 +72,8 @@ class Probe:
         images = torch.empty(batch, 3, *crop, device="meta")
         fake: Batch = {"image": images, "synthetic": images, "label": labels, "synthetic_label": labels}
         valid = {name: torch.ones((), device="meta") for name in fake if name.endswith("label")}
-        self._net.train().zero_grad()
+        set_training(self._net, self._frozen)
+        self._net.zero_grad()
         try:
             loss(self._net, fake, Whole(valid))["loss"].backward()  # type: ignore[no-untyped-call]
         except NotImplementedError:  # an operation that needs data

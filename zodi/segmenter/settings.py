@@ -17,6 +17,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("iteration", "epoch")
 LOSSES = ("cross-entropy", "focal", "dice", "lovasz", "ohem")
 WITHOUT_WEIGHTS = ("lovasz",)
+FROZEN = ("encoder", "norm-statistics")
 CLASS_WEIGHTS = ("balanced", "median-frequency")
 
 
@@ -39,6 +40,9 @@ class TrainSettings:
                   "cross-entropy+0.5*dice"; see `zodi.segmenter.objective.make_supervised`
     class_weights of all terms but lovasz: "balanced" or "median-frequency", from the pixels of the training labels, or
                   weights by name of class, 1 where there is none; see `zodi.segmenter.class_pixels`
+    encoder_lr    factor of the encoder's learning rate
+    warmup        steps in which the learning rate rises from 0, as step / warmup of what the schedule says
+    freeze        parts that stay as they are: see `zodi.segmenter.freezing.set_training`
     momentum      of SGD
     weight_decay  of all parameters
     ema           decay of the averaged weights that are kept instead of the last; 0: the last are kept
@@ -74,6 +78,9 @@ class TrainSettings:
     blur: bool = False
     noise: bool = True
     cutout: bool = False
+    encoder_lr: float = 1.0
+    warmup: int = 0
+    freeze: tuple[str, ...] = ()
     loss: str = "cross-entropy"
     class_weights: str | Mapping[str, float] | None = None
     seed: int = 0
@@ -100,6 +107,15 @@ class TrainSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 0 or more")
         if not 0 <= self.ema < 1:
             raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")
+        if self.warmup < 0:
+            raise SettingsError(f"warmup is {self.warmup}, allowed is 0 or more steps")
+        if not 0 < self.encoder_lr < math.inf:
+            raise SettingsError(f"encoder_lr is {self.encoder_lr}, it must be above 0; freeze the encoder for 0")
+        unknown = next((part for part in self.freeze if part not in FROZEN), None)
+        if unknown is not None:
+            raise SettingsError(f"freeze has {unknown!r}, allowed are {', '.join(FROZEN)}")
+        if "encoder" in self.freeze and self.encoder_lr != 1:
+            raise SettingsError(f"encoder_lr is {self.encoder_lr} and the encoder is frozen: give one of the two")
         _check_class_weights(self.class_weights, self.loss_terms)
 
     @property

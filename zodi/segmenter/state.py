@@ -1,7 +1,7 @@
 """What a training leaves on disk while it runs, so that a broken run goes on as if nothing had happened.
 
 train.json   settings, data, versions and files: what a resumed run is compared with, see `zodi.segmenter.place`
-train.csv    one row per step: step, epoch, lr and the terms of the loss
+train.csv    one row per step: step, epoch, lr, encoder_lr where it is another, and the terms of the loss
 state.pt     weights, averages, the optimiser's moments, the number of steps that are done
 validation.csv, best.safetensors  scores of images that were kept out, after each epoch, and the weights of the best
 """
@@ -91,10 +91,12 @@ def logged_steps(directory: Path) -> int:
 class TrainLog:
     """Rows of train.csv, kept until `flush`; rows of steps that a resumed run does again are dropped."""
 
-    def __init__(self, directory: Path, step: int, *, enabled: bool) -> None:
+    def __init__(self, directory: Path, step: int, *, enabled: bool, encoder_lr: float = 1.0) -> None:
+        """encoder_lr: factor of the encoder's learning rate, which has a column of its own where it is not 1."""
         self._path = directory / LOG
         self._rows: list[tuple[int, int, float, dict[str, Tensor]]] = []
         self._enabled = enabled
+        self._rates = {"lr": 1.0} | ({"encoder_lr": encoder_lr} if encoder_lr != 1 else {})
         if enabled and self._path.is_file():
             kept: list[list[str]] = []
             for row in csv.reader(io.StringIO(self._path.read_text(encoding="utf-8"))):
@@ -119,9 +121,10 @@ class TrainLog:
         values = accelerator.reduce(values, reduction="mean").cpu()
         if self._enabled:
             new = not self._path.is_file() or self._path.stat().st_size == 0
-            rows = [["step", "epoch", "lr", *names]] if new else []
+            rows = [["step", "epoch", *self._rates, *names]] if new else []
             for (step, epoch, lr, _), numbers in zip(self._rows, values.tolist(), strict=True):
-                rows.append([str(step), str(epoch), f"{lr:.8g}", *(f"{number:.8g}" for number in numbers)])
+                rates = [factor * lr for factor in self._rates.values()]
+                rows.append([str(step), str(epoch), *(f"{number:.8g}" for number in (*rates, *numbers))])
             try:
                 with self._path.open("ab") as file:
                     file.write(_csv(rows))

@@ -148,6 +148,9 @@ def train(
     accelerator = make_accelerator(settings, device, tracker, output)
     parts = accelerator.num_processes * settings.accumulate
     _check_amounts(dataset.root, len(task.samples), settings, accelerator.num_processes)
+    steps = settings.iterations or (settings.epochs or 0) * (len(task.samples) // settings.batch)
+    if settings.warmup >= max(steps, 1):
+        raise SettingsError(f"warmup is {settings.warmup} steps, the training has {steps}: use fewer, or train longer")
     main = accelerator.is_main_process
     tell = notify if main else lambda message: None
     finished = place.finished
@@ -187,7 +190,6 @@ def train(
             on_progress=on_progress if main else None,
             stopped=stopped,
         )
-    steps = settings.iterations or (settings.epochs or 0) * (len(task.samples) // settings.batch)
     skipped = 0
     if finished and main:
         finish_state(place.directory)
