@@ -69,6 +69,8 @@ def _toml(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
         return json.dumps(f"{value[0]}x{value[1]}")
+    if isinstance(value, tuple) and all(isinstance(number, float) for number in value):
+        return json.dumps(",".join(map(str, value)))
     if isinstance(value, tuple):
         return json.dumps(f"{value[0]}={json.dumps(value[1])}")
     return json.dumps(str(value), ensure_ascii=False)

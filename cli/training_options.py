@@ -8,9 +8,29 @@ import click
 from zodi.cli.options import Command
 
 
+class Range(click.ParamType[tuple[float, float]]):
+    """Two numbers with a comma between them, e.g. 0.5,2."""
+
+    name = "LOW,HIGH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a range: write LOW,HIGH, e.g. 0.5,2", param, ctx)
+        return low, high
+
+
 def training_options(command: Command) -> Command:
-    """`--loss --class-weights --encoder-lr --warmup --freeze`."""
+    """`--scale --loss --class-weights --encoder-lr --warmup --freeze`."""
     options = [
+        click.option(
+            "--scale",
+            type=Range(),
+            help="Resize each image by a random factor before the crop; what is missing is void. [default: 1,1]",
+        ),
         click.option(
             "--loss",
             metavar="NAME[+NAME...]",

@@ -128,7 +128,7 @@ def test_a_missing_partner_ends_the_command_with_its_name(cli, source, synthetic
 
 def test_loss_and_class_weights_in_a_configuration_and_its_copy(cli, source, synthetic, tmp_path):
     config = tmp_path / "mine.toml"
-    config.write_text('loss = "cross-entropy+0.5*dice"\nclass-weights = "balanced"\n')
+    config.write_text('loss = "cross-entropy+0.5*dice"\nclass-weights = "balanced"\nscale = "0.5,2"\n')
     one, two = tmp_path / "one", tmp_path / "two"
     given = ("--source", source, "--synthetic", synthetic, *NET, "--iterations", 2)
     done = cli("adapt", "--config", config, *given, "-o", one)
@@ -136,6 +136,7 @@ def test_loss_and_class_weights_in_a_configuration_and_its_copy(cli, source, syn
     assert re.search(r"class weights: road \d", done.stderr)
     settings = json.loads((one / "train.json").read_text())["settings"]
     assert (settings["loss"], settings["class_weights"]) == ("cross-entropy+0.5*dice", "balanced")
+    assert settings["scale"] == [0.5, 2.0]
     again = cli("adapt", "--config", one / "config.toml", "-o", two)
     assert again.status == 0, again.stderr
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()

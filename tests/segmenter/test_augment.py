@@ -1,9 +1,20 @@
 """Augmentation: the crop and flip of image and label agree, colours change within bounds, and seeds decide all."""
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 
-from zodi.segmenter.augment import change_pixels, crop_and_flip, epoch_order, generator, jitter_colours
+from zodi.errors import SettingsError
+from zodi.segmenter.augment import (
+    change_pixels,
+    crop_and_flip,
+    epoch_order,
+    generator,
+    jitter_colours,
+    rescale_crop_and_flip,
+)
 from zodi.segmenter.images import normalise, resize_image, resize_label, to_input
 from zodi.segmenter.settings import make_settings
 
@@ -104,3 +115,45 @@ def test_normalisation():
     assert tensor.shape == (3, 2, 3)
     assert tensor[:, 0, 0].tolist() == pytest.approx([1.0, -1.0, 0.2])
     assert normalise(tensor.new_zeros((2, 3, 4, 4)).byte(), Form()).shape == (2, 3, 4, 4)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("scale", [(0.5, 2.0), (0.3, 0.6), (1.0, 1.5)], ids=str)
+def test_a_rescaled_crop_is_one_of_the_rescaled_image(seed, scale):
+    """Written out: all of the image is resized, cut and padded; image and label by the same factor, place and flip."""
+    rng = np.random.default_rng(seed + 100)
+    image = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    label = rng.integers(0, 19, (40, 60), np.uint8)
+    part, ids = rescale_crop_and_flip(generator(0, 0, seed), (image, label), (32, 48), scale)
+    drawn = generator(0, 0, seed)
+    factor = drawn.uniform(*scale)
+    size = (round(factor * 40), round(factor * 60))
+    height, width = min(size[0], 32), min(size[1], 48)
+    top, left = int(drawn.integers(size[0] - height + 1)), int(drawn.integers(size[1] - width + 1))
+    step = -1 if drawn.random() < 0.5 else 1
+    expected = np.full((32, 48, 3), 128, np.uint8)
+    expected[:height, :width] = resize_image(image, size)[top : top + height, left : left + width]
+    truth = np.full((32, 48), 255, np.uint8)
+    rows = [floor((top + i + Fraction(1, 2)) * Fraction(40, size[0])) for i in range(height)]
+    columns = [floor((left + i + Fraction(1, 2)) * Fraction(60, size[1])) for i in range(width)]
+    truth[:height, :width] = label[rows][:, columns]
+    assert np.array_equal(ids, truth[:, ::step])
+    assert np.abs(part.astype(int) - expected[:, ::step]).max() <= 2  # of rounding
+    assert (ids == 255).mean() == pytest.approx(1 - height * width / (32 * 48))
+
+
+def test_factors_are_spread_over_their_range():
+    """How much of the crop a small image fills says its factor."""
+    label = np.zeros((100, 100), np.uint8)
+    shares = [
+        (rescale_crop_and_flip(generator(0, 0, i), (label,), (100, 100), (0.5, 1.0))[0] == 0).mean() for i in range(400)
+    ]
+    factors = np.sqrt(shares)
+    assert factors.min() == pytest.approx(0.5, abs=0.02) and factors.max() == pytest.approx(1.0, abs=0.02)
+    assert factors.mean() == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (2.0, 1.0), (1.0, float("inf"))])
+def test_wrong_ranges(scale):
+    with pytest.raises(SettingsError, match=r"allowed is LOW,HIGH with 0 < LOW <= HIGH"):
+        make_settings(scale=scale)

@@ -117,3 +117,13 @@ def test_map_ahead_raises_where_the_result_would_be():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
+
+
+def test_rescaled_batches_are_the_same_for_any_number_of_processes_and_workers(data, quick):
+    settings = replace(quick, scale=(0.5, 2.0))
+    whole = batches(data, settings, workers=1)
+    halves = [batches(data, settings, workers=3, process=i, processes=2) for i in range(2)]
+    for batch, first, second in zip(whole, *halves, strict=True):
+        assert equal(batch, {name: torch.cat([first[name], second[name]]) for name in batch})
+    assert equal(batches(data, settings, epoch=1)[2], batches(data, settings, epoch=1, first=2)[0])
+    assert not equal(whole[0], batches(data, quick)[0])

@@ -1,4 +1,4 @@
-"""Slower encoders, warm-up and frozen parts: what moves, how fast, and bit for bit again after a kill."""
+"""Slower encoders, warm-up, frozen parts, scale: what moves, how fast, and bit for bit again after a kill."""
 
 import csv
 import json
@@ -99,7 +99,12 @@ def test_one_image_per_step_where_statistics_are_frozen(data, quick, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"encoder_lr": 0.1, "warmup": 4}, {"freeze": ("encoder",), "optimizer": "sgd"}, {"freeze": ("norm-statistics",)}],
+    [
+        {"encoder_lr": 0.1, "warmup": 4},
+        {"freeze": ("encoder",), "optimizer": "sgd"},
+        {"freeze": ("norm-statistics",)},
+        {"scale": (0.5, 2.0)},
+    ],
     ids=str,
 )
 def test_killed_and_resumed(data, quick, tmp_path, options):

@@ -1,4 +1,4 @@
-"""Random crop, flip, colour jitter and noise, drawn from a generator that belongs to one image of one epoch.
+"""Random scale, crop, flip, colour jitter and noise, drawn from a generator that belongs to one image of one epoch.
 
 Same seed, epoch and index: same result, whatever the number of workers or processes and wherever a run was resumed.
 """
@@ -23,6 +23,7 @@ BLUR = 0.5  # probability
 BLUR_RADIUS = (0.1, 2.0)  # standard deviation in pixels
 NOISE = 0.5  # probability
 NOISE_LEVELS = (0.0, 10.0)  # standard deviation, of 255
+GREY = 128  # of what an image does not show
 CUTOUT = 0.5  # probability
 CUTOUT_SIDES = (0.25, 0.5)  # of the image's sides
 
@@ -45,6 +46,37 @@ def crop_and_flip(rng: np.random.Generator, arrays: tuple[Pixels, ...], size: tu
     left = int(rng.integers(arrays[0].shape[1] - width + 1))
     step = -1 if rng.random() < FLIP else 1
     return tuple(array[top : top + height, left : left + width][:, ::step] for array in arrays)
+
+
+def rescale_crop_and_flip(
+    rng: np.random.Generator, arrays: tuple[Pixels, ...], size: tuple[int, int], scale: tuple[float, float]
+) -> tuple[Pixels, ...]:
+    """The same as `crop_and_flip` of arrays that were resized by one random factor out of a range.
+
+    Images (H, W, 3) by Lanczos, labels (H, W) by the nearest pixel; only what is kept is computed. Where they are
+    smaller than the crop then, the rest of it is grey in images and void in labels.
+    """
+    factor = float(rng.uniform(*scale))
+    before = arrays[0].shape[:2]
+    resized = [max(1, round(factor * side)) for side in before]
+    height, width = (min(sides) for sides in zip(resized, size, strict=True))
+    top, left = int(rng.integers(resized[0] - height + 1)), int(rng.integers(resized[1] - width + 1))
+    step = -1 if rng.random() < FLIP else 1
+    y, x = (side / whole for side, whole in zip(before, resized, strict=True))
+    box = (left * x, top * y, min((left + width) * x, before[1]), min((top + height) * y, before[0]))
+    # the pixel that the centre falls into, exactly: Pillow's box is in float32
+    rows = (2 * (top + np.arange(height)) + 1) * before[0] // (2 * resized[0])
+    columns = (2 * (left + np.arange(width)) + 1) * before[1] // (2 * resized[1])
+    cropped = []
+    for array in arrays:
+        filled = np.full((*size, *array.shape[2:]), IGNORE if array.ndim == 2 else GREY, np.uint8)
+        if array.ndim == 2:
+            filled[:height, :width] = array[rows[:, None], columns]
+        else:
+            picture = Image.fromarray(np.ascontiguousarray(array))
+            filled[:height, :width] = picture.resize((width, height), Image.Resampling.LANCZOS, box)
+        cropped.append(filled[:, ::step])
+    return tuple(cropped)
 
 
 def jitter_colours(rng: np.random.Generator, image: Pixels) -> Pixels:
@@ -90,5 +122,5 @@ def cut_out(rng: np.random.Generator, arrays: tuple[Pixels, ...]) -> tuple[Pixel
     filled = []
     for array in arrays:
         filled.append(array.copy())
-        filled[-1][top : top + h, left : left + w] = IGNORE if array.ndim == 2 else 128
+        filled[-1][top : top + h, left : left + w] = IGNORE if array.ndim == 2 else GREY
     return tuple(filled)

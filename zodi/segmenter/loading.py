@@ -11,7 +11,7 @@ import torch
 from zodi.ahead import map_ahead
 from zodi.data import Dataset, Sample
 from zodi.errors import DataError
-from zodi.segmenter.augment import change_pixels, crop_and_flip, cut_out, epoch_order, generator
+from zodi.segmenter.augment import change_pixels, crop_and_flip, cut_out, epoch_order, generator, rescale_crop_and_flip
 from zodi.segmenter.cache import ImageCache
 from zodi.segmenter.checks import files_of
 from zodi.segmenter.failures import Failures
@@ -110,9 +110,12 @@ def own_indices(
 
 
 def augment(rng: np.random.Generator, arrays: tuple[Pixels, ...], settings: TrainSettings) -> tuple[Pixels, ...]:
-    """What happens to images (H, W, 3) and labels (H, W) alike: crop, flip and, where asked for, cutout."""
+    """What happens to images (H, W, 3) and labels (H, W) alike: crop, flip and, where set, rescaling and cutout."""
     assert settings.crop is not None, "settings must be resolved"
-    arrays = crop_and_flip(rng, arrays, settings.crop)
+    if settings.scale == (1.0, 1.0):
+        arrays = crop_and_flip(rng, arrays, settings.crop)
+    else:
+        arrays = rescale_crop_and_flip(rng, arrays, settings.crop, settings.scale)
     return cut_out(rng, arrays) if settings.cutout else arrays
 
 

@@ -29,6 +29,8 @@ class TrainSettings:
     size          (height, width) that images (Lanczos) and labels (nearest) are resized to; None: as they are, but not
                   larger than a short side of 512, and multiples of 32
     crop          (height, width) of the random crop; None: three quarters of the size
+    scale         range of the random factor by which an image is resized before it is cropped; what it does not fill
+                  of the crop is grey, and void in the label
     epochs        passes over the data; None where `iterations` is given
     iterations    optimiser steps in all; None where `epochs` is given
     batch         images (pairs of them in adaptation) per step, over all processes; an incomplete batch at the end of
@@ -62,6 +64,7 @@ class TrainSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     size: Size | None = None
     crop: Size | None = None
+    scale: tuple[float, float] = (1.0, 1.0)
     epochs: int | None = 100
     iterations: int | None = None
     batch: int = 8
@@ -107,6 +110,8 @@ class TrainSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}, allowed is 0 or more")
         if not 0 <= self.ema < 1:
             raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
+            raise SettingsError(f"scale is {self.scale}, allowed is LOW,HIGH with 0 < LOW <= HIGH, e.g. 0.5,2")
         if self.warmup < 0:
             raise SettingsError(f"warmup is {self.warmup}, allowed is 0 or more steps")
         if not 0 < self.encoder_lr < math.inf:
