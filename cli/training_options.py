@@ -24,7 +24,7 @@ class Range(click.ParamType[tuple[float, float]]):
 
 
 def training_options(command: Command) -> Command:
-    """`--scale --loss --class-weights --encoder-lr --warmup --freeze`."""
+    """`--scale --loss --class-weights --rare-class-* --encoder-lr --warmup --freeze`."""
     options = [
         click.option(
             "--scale",
@@ -41,6 +41,19 @@ def training_options(command: Command) -> Command:
             "--class-weights",
             metavar="balanced|median-frequency|NAME=W,...|FILE.toml",
             help="Weights of the classes in the loss: by the pixels of the training labels, or given. [default: none]",
+        ),
+        click.option(
+            "--rare-class-sampling",
+            type=float,
+            metavar="T",
+            help="Draw images by their classes, rare ones more often the lower the temperature; DAFormer's is 0.01. "
+            "[default: 0, each image once in an epoch]",
+        ),
+        click.option(
+            "--rare-class-pixels",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Pixels of the class that such an image has. [default: 0.15 % of the size]",
         ),
         click.option("--encoder-lr", type=float, metavar="FACTOR", help="Of the encoder's learning rate. [default: 1]"),
         click.option("--warmup", type=click.IntRange(0), metavar="STEPS", help="Steps of a rising rate. [default: 0]"),

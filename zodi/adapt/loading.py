@@ -20,16 +20,17 @@ from zodi.segmenter.cache import ImageCache
 from zodi.segmenter.checks import files_of
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import InputForm, Pixels, resize_image, resize_label, to_input
-from zodi.segmenter.loading import AHEAD, augment, labelled, own_indices, read_or_next
+from zodi.segmenter.loading import AHEAD, augment, draws, labelled, own_draws, read_or_next
 from zodi.segmenter.loop import Batch
+from zodi.segmenter.rare_classes import Draw, RareClasses
 from zodi.segmenter.settings import Size, TrainSettings
 
 
 class PairBatches:
     """Batches {"image", "synthetic": (B, 3, h, w) float32, "label", "synthetic_label": (B, h, w) int64, 255 = void}.
 
-    B is the share of one of `processes` in the batch of the settings. An epoch has every source image once; where a
-    pair has several partners, epochs take turns. The labels differ where a partner has a mask.
+    B is the share of one of `processes` in the batch of the settings. An epoch has every source image once, unless
+    `rare` draws them; where a pair has several partners, epochs take turns. Labels differ where a partner has a mask.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class PairBatches:
         processes: int = 1,
         cache: Path | None = None,
         failures: Failures | None = None,
+        rare: RareClasses | None = None,
     ) -> None:
         """Prepare them.
 
         baseline  what stands in for partners, see `AdaptSettings`; pairs may then have none
         failures  what cannot be read, whose place the next pair takes; None: the first one is an error
+        rare      what pairs are drawn by; None: each once in an epoch
         """
         assert settings.size is not None, "settings must be resolved"
         self.steps = len(pairs) // settings.batch
@@ -59,15 +62,14 @@ class PairBatches:
         self._size = settings.size
         expected = sum(1 + len(pair.partners) for pair in pairs)
         self._cache = ImageCache(settings.size, cache, labels=dataset.label_coding, expected=expected)
-        self._failures = failures or Failures()
+        self._failures, self._rare = failures or Failures(), rare
 
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""
         share = self._settings.batch // self._processes
-        mine = own_indices(
-            self._settings, epoch, len(self._pairs), first=first, process=self._process, processes=self._processes
-        )
-        items = map_ahead(lambda index: self._item(epoch, index), mine, self._workers, AHEAD * share)
+        drawn = draws(self._settings, epoch, len(self._pairs), self._rare)
+        mine = own_draws(drawn, self._settings.batch, first=first, process=self._process, processes=self._processes)
+        items = map_ahead(lambda draw: self._item(epoch, draw), mine, self._workers, AHEAD * share)
         while found := list(islice(items, share)):
             images, labels, synthetic, synthetic_labels = zip(*found, strict=True)
             yield {
@@ -77,10 +79,12 @@ class PairBatches:
                 "synthetic_label": torch.from_numpy(np.stack(synthetic_labels)).long(),
             }
 
-    def _item(self, epoch: int, index: int) -> tuple[Pixels, Pixels, Pixels, Pixels]:
-        rng = generator(self._settings.seed, epoch, index)
-        source, other = read_or_next(index, len(self._pairs), lambda i: self._read(epoch, i), self._dataset)
-        cut = augment(rng, (source[..., :3], source[..., 3], other[..., :3], other[..., 3]), self._settings)
+    def _item(self, epoch: int, draw: Draw) -> tuple[Pixels, Pixels, Pixels, Pixels]:
+        rng = generator(self._settings.seed, epoch, draw.number)
+        turn = epoch + draw.number - draw.index  # an image that is drawn twice may come with two of its partners
+        source, other = read_or_next(draw.index, len(self._pairs), lambda i: self._read(turn, i), self._dataset)
+        arrays = (source[..., :3], source[..., 3], other[..., :3], other[..., 3])
+        cut = augment(rng, arrays, self._settings, draw.wanted)
         image, label, synthetic, synthetic_label = cut
         if self._baseline == "augment":
             synthetic = distort(rng, synthetic)
@@ -91,7 +95,7 @@ class PairBatches:
             synthetic_label,
         )
 
-    def _read(self, epoch: int, index: int) -> tuple[Pixels, Pixels] | None:
+    def _read(self, turn: int, index: int) -> tuple[Pixels, Pixels] | None:
         pair, size = self._pairs[index], self._size
         files = files_of(pair.sample)
         source = self._failures.read(
@@ -99,7 +103,7 @@ class PairBatches:
         )
         if source is None or self._baseline is not None:
             return None if source is None else (source, source)
-        partner = pair.partners[(epoch + index) % len(pair.partners)]
+        partner = pair.partners[(turn + index) % len(pair.partners)]
         others = files_of_partner(pair.sample, partner)
         other = self._failures.read(
             others, lambda: self._cache.get(others, lambda: synthetic_labelled(partner, source[..., 3], size))

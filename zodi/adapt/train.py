@@ -18,7 +18,8 @@ from zodi.errors import DataError, SettingsError
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.record import file_bytes, image_size
 from zodi.segmenter.settings import TrainSettings
-from zodi.segmenter.train import Task, TrainResult, train
+from zodi.segmenter.task import Task
+from zodi.segmenter.train import TrainResult, train
 
 
 def adapt(

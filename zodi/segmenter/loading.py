@@ -1,6 +1,6 @@
 """Training batches: decoded once where memory allows, augmented by threads, in an order that depends only on seeds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +17,12 @@ from zodi.segmenter.checks import files_of
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import InputForm, Pixels, read_pair, resize_image, resize_label, to_input
 from zodi.segmenter.loop import Batch
+from zodi.segmenter.rare_classes import Draw, RareClasses
 from zodi.segmenter.settings import Size, TrainSettings
 
 Result = TypeVar("Result")
 
+CROPS = 10  # that are tried for one with the class that is wanted
 AHEAD = 3  # batches that are prepared while the net works
 
 
@@ -41,28 +43,26 @@ class SourceBatches:
         processes: int = 1,
         cache: Path | None = None,
         failures: Failures | None = None,
+        rare: RareClasses | None = None,
     ) -> None:
-        """failures: what cannot be read, whose place the next image takes; None: the first one is an error."""
+        """failures: what cannot be read, whose place the next image takes; None: the first one is an error.
+
+        rare: what images are drawn by; None: each once in an epoch
+        """
         assert settings.size is not None, "settings must be resolved"
         self.steps = len(dataset.samples) // settings.batch
         self._dataset, self._settings, self._form, self._workers = dataset, settings, form, workers
         self._process, self._processes = process, processes
         self._size = settings.size
         self._cache = ImageCache(settings.size, cache, labels=dataset.label_coding, expected=len(dataset.samples))
-        self._failures = failures or Failures()
+        self._failures, self._rare = failures or Failures(), rare
 
     def __call__(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""
         share = self._settings.batch // self._processes
-        mine = own_indices(
-            self._settings,
-            epoch,
-            len(self._dataset.samples),
-            first=first,
-            process=self._process,
-            processes=self._processes,
-        )
-        items = map_ahead(lambda index: self._item(epoch, index), mine, self._workers, AHEAD * share)
+        drawn = draws(self._settings, epoch, len(self._dataset.samples), self._rare)
+        mine = own_draws(drawn, self._settings.batch, first=first, process=self._process, processes=self._processes)
+        items = map_ahead(lambda draw: self._item(epoch, draw), mine, self._workers, AHEAD * share)
         while pairs := list(islice(items, share)):
             images, labels = zip(*pairs, strict=True)
             yield {
@@ -70,10 +70,10 @@ class SourceBatches:
                 "label": torch.from_numpy(np.stack(labels)).long(),
             }
 
-    def _item(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
-        rng = generator(self._settings.seed, epoch, index)
-        arrays = read_or_next(index, len(self._dataset.samples), self._read, self._dataset)
-        image, label = augment(rng, (arrays[..., :3], arrays[..., 3]), self._settings)
+    def _item(self, epoch: int, draw: Draw) -> tuple[Pixels, Pixels]:
+        rng = generator(self._settings.seed, epoch, draw.number)
+        arrays = read_or_next(draw.index, len(self._dataset.samples), self._read, self._dataset)
+        image, label = augment(rng, (arrays[..., :3], arrays[..., 3]), self._settings, draw.wanted)
         return change_pixels(rng, image, self._settings), label
 
     def _read(self, index: int) -> Pixels | None:
@@ -96,27 +96,43 @@ def read_or_next(index: int, count: int, read: Callable[[int], Result | None], d
     raise DataError(f"{dataset.root}: none of {count} images can be used: see zodi data check")
 
 
-def own_indices(
-    settings: TrainSettings, epoch: int, count: int, *, first: int, process: int, processes: int
-) -> list[int]:
-    """The indices of an epoch, from step `first` on, that are one process's share of the batches, in order."""
-    order = epoch_order(settings.seed, epoch, count)
-    share = settings.batch // processes
-    return [
-        index
-        for step in range(first, count // settings.batch)
-        for index in order[step * settings.batch :][process * share :][:share]
-    ]
+def draws(settings: TrainSettings, epoch: int, count: int, rare: RareClasses | None) -> list[Draw]:
+    """The images of an epoch in order, of `count`; a last batch that is not full is left out."""
+    full = count // settings.batch * settings.batch
+    if rare is not None:
+        return rare.epoch(settings.seed, epoch, full)
+    return [Draw(index, index) for index in epoch_order(settings.seed, epoch, count)[:full]]
 
 
-def augment(rng: np.random.Generator, arrays: tuple[Pixels, ...], settings: TrainSettings) -> tuple[Pixels, ...]:
-    """What happens to images (H, W, 3) and labels (H, W) alike: crop, flip and, where set, rescaling and cutout."""
+def own_draws(drawn: Sequence[Draw], batch: int, *, first: int, process: int, processes: int) -> list[Draw]:
+    """Of the images of an epoch, from step `first` on, one process's share of the batches, in order."""
+    share = batch // processes
+    steps = range(first * batch + process * share, len(drawn), batch)
+    return [draw for start in steps for draw in drawn[start : start + share]]
+
+
+def augment(
+    rng: np.random.Generator, arrays: tuple[Pixels, ...], settings: TrainSettings, wanted: int | None = None
+) -> tuple[Pixels, ...]:
+    """What happens to images (H, W, 3) and labels (H, W) alike: crop, flip and, where set, rescaling and cutout.
+
+    wanted  the class that the crop of the second array, a label, should have; crops are drawn up to `CROPS` times
+    """
+    cropped = _crop(rng, arrays, settings)
+    if wanted is not None:
+        enough = min(settings.rare_class_pixels or 1, int((arrays[1] == wanted).sum())) / 2
+        for _ in range(CROPS - 1):
+            if np.count_nonzero(cropped[1] == wanted) >= enough:
+                break
+            cropped = _crop(rng, arrays, settings)
+    return cut_out(rng, cropped) if settings.cutout else cropped
+
+
+def _crop(rng: np.random.Generator, arrays: tuple[Pixels, ...], settings: TrainSettings) -> tuple[Pixels, ...]:
     assert settings.crop is not None, "settings must be resolved"
     if settings.scale == (1.0, 1.0):
-        arrays = crop_and_flip(rng, arrays, settings.crop)
-    else:
-        arrays = rescale_crop_and_flip(rng, arrays, settings.crop, settings.scale)
-    return cut_out(rng, arrays) if settings.cutout else arrays
+        return crop_and_flip(rng, arrays, settings.crop)
+    return rescale_crop_and_flip(rng, arrays, settings.crop, settings.scale)
 
 
 def labelled(dataset: Dataset, sample: Sample, size: Size) -> Pixels:

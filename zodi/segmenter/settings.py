@@ -14,6 +14,7 @@ MULTIPLE = 32  # of sizes that are not given; every net takes them
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
+RARE_CLASS_SHARE = 3000 / (1052 * 1914)  # of an image, what DAFormer asks of GTA5's
 SCHEDULES = ("iteration", "epoch")
 LOSSES = ("cross-entropy", "focal", "dice", "lovasz", "ohem")
 WITHOUT_WEIGHTS = ("lovasz",)
@@ -42,6 +43,10 @@ class TrainSettings:
                   "cross-entropy+0.5*dice"; see `zodi.segmenter.objective.make_supervised`
     class_weights of all terms but lovasz: "balanced" or "median-frequency", from the pixels of the training labels, or
                   weights by name of class, 1 where there is none; see `zodi.segmenter.class_pixels`
+    rare_class_sampling  temperature by which images are drawn, the lower the more often those of rare classes; 0: each
+                  image once in an epoch; see `zodi.segmenter.rare_classes`
+    rare_class_pixels  pixels of a class, at `size`, that an image drawn for it has; half of them, or of those that it
+                  has, should be in the crop; None: 3000 of 1052x1914, GTA5's
     encoder_lr    factor of the encoder's learning rate
     warmup        steps in which the learning rate rises from 0, as step / warmup of what the schedule says
     freeze        parts that stay as they are: see `zodi.segmenter.freezing.set_training`
@@ -81,6 +86,8 @@ class TrainSettings:
     blur: bool = False
     noise: bool = True
     cutout: bool = False
+    rare_class_sampling: float = 0.0
+    rare_class_pixels: int | None = None
     encoder_lr: float = 1.0
     warmup: int = 0
     freeze: tuple[str, ...] = ()
@@ -112,6 +119,14 @@ class TrainSettings:
             raise SettingsError(f"ema is {self.ema}, allowed is 0 (off) to below 1, e.g. 0.999")
         if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise SettingsError(f"scale is {self.scale}, allowed is LOW,HIGH with 0 < LOW <= HIGH, e.g. 0.5,2")
+        if not 0 <= self.rare_class_sampling < math.inf:
+            raise SettingsError(
+                f"rare_class_sampling is {self.rare_class_sampling}, allowed is 0 (off) or more, e.g. 0.01"
+            )
+        if self.rare_class_pixels is not None and (self.rare_class_pixels < 1 or not self.rare_class_sampling):
+            raise SettingsError(
+                f"rare_class_pixels is {self.rare_class_pixels}, allowed is 1 or more, with rare_class_sampling"
+            )
         if self.warmup < 0:
             raise SettingsError(f"warmup is {self.warmup}, allowed is 0 or more steps")
         if not 0 < self.encoder_lr < math.inf:
@@ -142,12 +157,15 @@ class TrainSettings:
         return terms
 
     def resolved(self, image_size: Size) -> "TrainSettings":
-        """The same with size and crop filled in, for images of (height, width). Raises SettingsError."""
+        """The same, for images of (height, width), with all that depends on their size. Raises SettingsError."""
         size = self.size or default_size(image_size)
         crop = self.crop or _rounded((0.75 * size[0], 0.75 * size[1]))
         if crop[0] > size[0] or crop[1] > size[1]:
             raise SettingsError(f"the crop {_text(crop)} is larger than the size {_text(size)}: make it smaller")
-        return replace(self, size=size, crop=crop)
+        pixels = self.rare_class_pixels
+        if self.rare_class_sampling and pixels is None:
+            pixels = max(1, round(RARE_CLASS_SHARE * size[0] * size[1]))
+        return replace(self, size=size, crop=crop, rare_class_pixels=pixels)
 
     def described(self) -> dict[str, Any]:
         """All fields as JSON holds them, in order."""

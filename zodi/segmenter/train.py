@@ -1,37 +1,36 @@
 """Supervised training of a segmenter on a labelled data set: from settings to a checkpoint directory."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from zodi.data import Dataset, Sample
+from zodi.data import Dataset
 from zodi.errors import SettingsError
 from zodi.segmenter.checkpoint import (
     SegmenterInfo,
     save_checkpoint,
 )
 from zodi.segmenter.checks import all_void, check_pairs, check_trainable, labels_of
-from zodi.segmenter.class_pixels import class_weights, count_pixels
+from zodi.segmenter.class_balance import balance_classes
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.first_net import check_net, first_net
-from zodi.segmenter.images import InputForm
 from zodi.segmenter.loading import SourceBatches
 from zodi.segmenter.loop import Batch, Batches, Loss, Progress, fit
 from zodi.segmenter.norm_statistics import STEPS, take_norm_statistics
-from zodi.segmenter.objective import OF_PARTS, Supervised, Whole, cross_entropy, make_supervised
+from zodi.segmenter.objective import OF_PARTS, Supervised, Whole, cross_entropy
 from zodi.segmenter.place import Place, check_init, find_place
 from zodi.segmenter.processes import make_accelerator
 from zodi.segmenter.record import describe, image_size
 from zodi.segmenter.settings import TrainSettings
 from zodi.segmenter.state import finish_state, logged_steps
+from zodi.segmenter.task import Task
 
 
 @dataclass(frozen=True)
@@ -54,48 +53,6 @@ class TrainResult:
     main: bool
     skipped: int = 0
     failures: tuple[str, ...] = ()
-
-
-class MakeBatches(Protocol):
-    """Batches for a net that takes images of a form, for one of several processes."""
-
-    def __call__(self, form: InputForm, *, process: int, processes: int) -> Batches: ...
-
-
-class Validation(Protocol):
-    """What is told of the weights that would be kept, in the main process."""
-
-    def __call__(self, step: int, weights: dict[str, Tensor], info: SegmenterInfo) -> None:
-        """After an epoch, and after the last step; the same step may come twice."""
-
-    def finish(self, last: dict[str, Tensor], info: SegmenterInfo) -> dict[str, Tensor]:
-        """The weights of the checkpoint."""
-        ...
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a training minimises on which batches.
-
-    make_loss   the loss, by how logits are compared with labels
-    samples     of an epoch: there are len(samples) // batch steps
-    check       looks at the data before the first step; DataError where there is nothing to learn
-    described   what decides the weights besides settings and source data, for train.json
-    files       bytes of the files besides the source's, by name
-    validation  for the folder that a training writes to: looks at the weights after each epoch and at the end chooses
-                those to keep
-    statistics  name of the images in a batch that the kept weights' batch norm statistics are of; None: of all, as they
-                came in training, the last ones most
-    """
-
-    batches: MakeBatches
-    make_loss: Callable[[Supervised], Loss]
-    samples: Sequence[Sample]
-    check: Callable[[], None]
-    described: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, int] = field(default_factory=dict)
-    validation: Callable[[Path], Validation] | None = None
-    statistics: str | None = None
 
 
 def train(
@@ -169,8 +126,9 @@ def train(
         split = [name for name in settings.loss_terms if name in OF_PARTS]
         if split and parts > 1:
             tell(f"{' and '.join(split)}: taken of each of the {parts} parts of a step, not of the whole batch")
-        supervised = _supervised(dataset, task, settings, info, failures, workers, tell)
-        batches = task.batches(info, process=accelerator.process_index, processes=accelerator.num_processes)
+        supervised, rare = balance_classes(dataset, task.samples, settings, info, failures, workers, tell)
+        share = {"process": accelerator.process_index, "processes": accelerator.num_processes}
+        batches = task.batches(info, **share, rare=rare)
         if main:
             place.begin(described)
         accelerator.wait_for_everyone()
@@ -261,29 +219,6 @@ def _learn(
 def source_loss(net: nn.Module, batch: Batch, whole: Whole, supervised: Supervised = cross_entropy) -> Batch:
     """The loss on labelled images, {"loss": ()}; see `zodi.segmenter.loop.Loss`."""
     return {"loss": supervised(net(batch["image"]), batch["label"], whole.valid["label"])}
-
-
-def _supervised(
-    dataset: Dataset,
-    task: Task,
-    settings: TrainSettings,
-    info: SegmenterInfo,
-    failures: Failures,
-    workers: int,
-    notify: Callable[[str], None],
-) -> Supervised:
-    """What compares logits with labels; reads all labels where their pixels decide the weights of classes."""
-    assert settings.size is not None
-    weights = None
-    if settings.class_weights is not None:
-        counts = np.zeros((0, len(info.classes)), np.int64)
-        if isinstance(settings.class_weights, str):
-            notify(f"counting the pixels of each class in {len(task.samples)} labels")
-            counts = count_pixels(dataset, task.samples, settings.size, failures, workers)
-        weights = class_weights(settings.class_weights, counts, info.classes)
-        named = (f"{name} {weight:.3g}" for name, weight in zip(info.classes, weights, strict=True))
-        notify(f"class weights: {', '.join(named)}")
-    return make_supervised(settings.loss_terms, weights, info.logits)
 
 
 def _check_amounts(root: Path, images: int, settings: TrainSettings, processes: int) -> None:
