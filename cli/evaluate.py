@@ -61,6 +61,18 @@ class Scales(click.ParamType[tuple[float, ...]]):
     type=click.Choice(["scale", "label"]),
     help="Resize labels to the scale as the paper does, or enlarge predictions to the label's size.",
 )
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="synthia-16|synthia-13|A,B,...",
+    help="Also average over these classes; may be repeated.",
+)
+@click.option(
+    "--merge",
+    multiple=True,
+    metavar="A=B,...|FILE.toml",
+    help="Count class A as B, in labels and predictions or, after labels: or predictions:, in one; may be repeated.",
+)
 @click.option("--window", type=Size(), help="Predict by sliding windows of this size.")
 @click.option("--scales", type=Scales(), default=(1.0,), help="Average predictions over these factors of the scale.")
 @click.option("--flip", is_flag=True, help="Average with the prediction of the mirror image.")
@@ -98,6 +110,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
     from zodi.cli.progress import progress
     from zodi.data.label_meaning import check_labels
     from zodi.segmenter.acdc import write_acdc_zip
+    from zodi.segmenter.class_views import read_view
     from zodi.segmenter.evaluate import EvaluateSettings, as_json, evaluate
     from zodi.segmenter.failures import Failures
     from zodi.segmenter.model import open_model
@@ -108,6 +121,7 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
         score_at=options["score_at"],
         predict=PredictSettings(options["window"], options["scales"], options["flip"]),
         batch=options["batch"],
+        view=read_view(options["classes"], options["merge"]),
     )
     datasets = open_places(places, options)
     tell_before_run(*datasets)
@@ -117,6 +131,8 @@ def command(model: Path, places: tuple[str, ...], json_file: str | None, **optio
     if options["acdc_zip"] is not None:
         if len(datasets) != 1:
             raise click.UsageError("--acdc-zip takes one data set.")
+        if options["classes"] or options["merge"]:
+            raise click.UsageError("--acdc-zip scores nothing: leave out --classes and --merge.")
         with progress("predict") as update:
             images = write_acdc_zip(
                 segmenter, datasets[0], options["acdc_zip"], settings, workers=options["workers"], on_progress=update
@@ -159,8 +175,11 @@ def print_table(content: dict[str, Any]) -> None:
     for name in results[0]["iou"]:
         table.add_row(Text(name), *(_per_cent(result["iou"][name]) for result in results))
     table.add_section()
-    for title, key in (("mean IoU", "miou"), ("pixel accuracy", "pixel_accuracy")):
-        table.add_row(title, *(_per_cent(result[key]) for result in results), style="bold")
+    table.add_row("mean IoU", *(_per_cent(result["miou"]) for result in results), style="bold")
+    for name, subset in content.get("subsets", {}).items():
+        title = f"mean IoU, {name if ',' not in name else f'{len(subset)} classes'}"
+        table.add_row(Text(title), *(_per_cent(result["miou_subsets"][name]) for result in results), style="bold")
+    table.add_row("pixel accuracy", *(_per_cent(result["pixel_accuracy"]) for result in results), style="bold")
     console.print(table)
 
 

@@ -15,6 +15,7 @@ from zodi.data import Dataset, Sample
 from zodi.engines.segmenters import DeployedSegmenter
 from zodi.errors import DataError, SettingsError
 from zodi.segmenter.checks import all_void, check_valid, files_of, labels_of, one_class
+from zodi.segmenter.class_views import ALL_CLASSES, ClassView
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import Pixels, read_pair, resize_image, resize_label
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou, pixel_accuracy
@@ -37,12 +38,14 @@ class EvaluateSettings:
               "label": scores are enlarged to the label's own size, as the data sets' own evaluations do
     predict   windows, scales, mirror image
     batch     images per forward pass, where neighbours have one size
+    view      classes that are merged, and subsets that are averaged too
     """
 
     scale: Size | Literal["source"] | None = None
     score_at: Literal["scale", "label"] = "scale"
     predict: PredictSettings = WHOLE
     batch: int = 4
+    view: ClassView = ALL_CLASSES
 
     def __post_init__(self) -> None:
         if self.score_at not in ("scale", "label"):
@@ -78,21 +81,27 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """The counts of a part, (C, C), rows = truth, and the number of its images that could be used."""
+    """The counts of a part in a view, (C, C), rows = truth, and the number of its images that could be used."""
 
     name: str
     condition: str | None
     images: int
     counts: Counts
     classes: tuple[str, ...]
+    view: ClassView = ALL_CLASSES
 
     def as_json(self) -> dict[str, Any]:
         """Fractions 0..1; null for what is absent."""
+        subsets = {
+            name: _number(mean_iou(self.counts, [self.classes.index(own) for own in subset]))
+            for name, subset in self.view.subsets.items()
+        }
         return {
             "dataset": self.name,
             "condition": self.condition,
             "images": self.images,
             "miou": _number(mean_iou(self.counts)),
+            **({"miou_subsets": subsets} if subsets else {}),
             "pixel_accuracy": _number(pixel_accuracy(self.counts)),
             "iou": {name: _number(iou) for name, iou in zip(self.classes, class_iou(self.counts), strict=True)},
         }
@@ -115,13 +124,15 @@ def evaluate(
     failures   images and labels that cannot be used, which are left out; None: the first is an error
     on_image   called with each image, its truth and its prediction, e.g. to draw them
 
-    Raises DataError for more images that cannot be used, for labels that are all void, and for data sets of other
-    classes than the segmenter's.
+    Raises SettingsError for a view that does not fit the segmenter's classes, DataError for more images that cannot be
+    used, for labels that are all void, and for data sets of other classes than the segmenter's.
     """
     settings = fitted(settings or EvaluateSettings(), segmenter)
     failures = failures or Failures()  # where nobody is told, nothing is left out
     for dataset in datasets:
         check_classes(segmenter, dataset)
+    names = segmenter.info.classes
+    classes = settings.view.classes(names)
     groups = [split_conditions(dataset) for dataset in datasets]
     distinguish(groups)
     for part in (part for parts in groups for part in parts):
@@ -132,7 +143,7 @@ def evaluate(
     for parts in groups:
         rows: list[Score] = []
         for part in parts:
-            counts = np.zeros((len(segmenter.info.classes),) * 2, np.int64)
+            counts = np.zeros((len(names),) * 2, np.int64)
             images = 0
             found = predictions(segmenter, part.dataset, settings, workers=workers, failures=failures)
             for sample, image, truth, prediction in found:
@@ -143,9 +154,10 @@ def evaluate(
                     on_image(part, sample, image, truth, prediction)
                 if on_progress is not None:
                     on_progress(done, total, part.name)
+            counts = settings.view.counts(counts, names)
             if not counts.any():
                 raise all_void(part.text)
-            rows.append(Score(part.name, part.condition, images, counts, segmenter.info.classes))
+            rows.append(Score(part.name, part.condition, images, counts, classes, settings.view))
         if len(rows) > 1:
             summed = np.sum([row.counts for row in rows], axis=0)
             rows.append(replace(rows[0], condition=ALL, images=sum(row.images for row in rows), counts=summed))
@@ -155,7 +167,13 @@ def evaluate(
 
 def as_json(model: Path, scale: str, scores: Sequence[Score], failures: Sequence[str] = ()) -> dict[str, Any]:
     """What `zodi evaluate --json` writes; failures: where there are any, a line for each file that was left out."""
-    content = {"model": str(model), "scale": scale, "results": [score.as_json() for score in scores]}
+    content: dict[str, Any] = {"model": str(model), "scale": scale}
+    view = scores[0].view
+    if view.subsets:
+        content["subsets"] = {name: list(subset) for name, subset in view.subsets.items()}
+    if view.labels or view.predictions:
+        content["merged"] = {"labels": dict(view.labels), "predictions": dict(view.predictions)}
+    content["results"] = [score.as_json() for score in scores]
     return content | ({"failures": list(failures)} if failures else {})
 
 

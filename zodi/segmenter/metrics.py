@@ -4,6 +4,8 @@ Counts are a confusion matrix, int64 (C, C), rows = truth, columns = prediction,
 data sets. A class that is neither in the truth nor predicted is absent: its ratio is NaN and no mean contains it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,12 +41,14 @@ def class_iou(counts: Counts) -> Ratios:
     return _ratio(hits, counts.sum(axis=1) + counts.sum(axis=0) - hits)
 
 
-def mean_iou(counts: Counts) -> float:
+def mean_iou(counts: Counts, classes: Sequence[int] | None = None) -> float:
     """Mean of `class_iou` over the classes that are not absent, 0..1; NaN where all are.
+
+    classes  train ids that the mean is of; None: all. Their pixels are still compared with those of all classes
 
     As in Cityscapes' evaluation a class that is predicted but not in the truth has the score 0.
     """
-    iou = class_iou(counts)
+    iou = class_iou(counts) if classes is None else class_iou(counts)[list(classes)]
     present = iou[~np.isnan(iou)]
     return float(present.mean()) if present.size else float("nan")
 
