@@ -67,6 +67,7 @@ def adapt(
             keep_best=adapting.selection == "synthetic-val",
             workers=workers,
             cache=cache,
+            tell=options.get("notify", lambda message: None),
         )
     task = Task(
         partial(

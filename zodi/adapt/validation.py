@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from zodi.segmenter.evaluate import Score
 from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import Pixels, to_input
 from zodi.segmenter.loading import labelled
-from zodi.segmenter.metrics import Counts, count_confusion, mean_iou
+from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou
 from zodi.segmenter.nets import build_net, read_tensors
 from zodi.segmenter.pictures import write_confusion
 from zodi.segmenter.predict import predict_scores
@@ -40,6 +40,7 @@ class Validation:
     synthetic  score the synthetic partners, all of each image; else the source images
     failures   what cannot be read, which is left out
     keep_best  keep the weights that score best, for `finish`
+    tell       called with one line for each score, in per cent
     """
 
     dataset: Dataset
@@ -51,16 +52,26 @@ class Validation:
     failures: Failures
     workers: int = 2
     cache: Path | None = None
+    tell: Callable[[str], None] = lambda message: None
 
     def __call__(self, step: int, weights: dict[str, Tensor], info: SegmenterInfo) -> None:
         """Score the weights after `step` steps; a second call for one step replaces the first."""
-        rows = [row for row in read_log(self.directory) if row[0] < step]
-        score = mean_iou(self.count(weights, info))
-        if self.keep_best and score > max((other for _, other in rows), default=-1.0):
+        rows = [row for row in _read_rows(self.directory) if int(row[0]) < step]
+        counts = self.count(weights, info)
+        score, ious = mean_iou(counts), class_iou(counts)
+        if self.keep_best and score > max((float(row[1]) for row in rows), default=-1.0):
             write_tensors(self.directory / BEST, weights)
+        header = ["step", "miou", *info.classes]
+        # rows that were written before there were columns for the classes are filled up
+        rows = [[*row, *[""] * (len(header) - len(row))] for row in rows]
+        rows.append([str(step), str(score), *("" if np.isnan(iou) else f"{iou:.6f}" for iou in ious)])
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([["step", "miou"], *rows, [step, score]])
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
         write_atomic(self.directory / VALIDATION, text.getvalue().encode())
+        each = (
+            f"{name} {'-' if np.isnan(i) else f'{100 * i:.0f}'}" for name, i in zip(info.classes, ious, strict=True)
+        )
+        self.tell(f"step {step}: mIoU {100 * score:.1f}: {', '.join(each)}")
 
     def finish(self, last: dict[str, Tensor], info: SegmenterInfo) -> dict[str, Tensor]:
         """The weights to keep: those that scored best, the earliest of equals, or the last; draws their confusion."""
@@ -102,8 +113,12 @@ class Validation:
 
 def read_log(directory: Path) -> list[tuple[int, float]]:
     """Step and mIoU of each validation so far."""
+    return [(int(row[0]), float(row[1])) for row in _read_rows(directory)]
+
+
+def _read_rows(directory: Path) -> list[list[str]]:
+    """The rows of validation.csv: step, mIoU and the IoU of each class."""
     path = directory / VALIDATION
     if not path.is_file():
         return []
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]
-    return [(int(step), float(score)) for step, score in rows]
+    return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]

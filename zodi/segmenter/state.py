@@ -3,7 +3,8 @@
 train.json   settings, data, versions and files: what a resumed run is compared with, see `zodi.segmenter.place`
 train.csv    one row per step: step, epoch, lr, encoder_lr where it is another, and the terms of the loss
 state.pt     weights, averages, the optimiser's moments, the number of steps that are done
-validation.csv, best.safetensors  scores of images that were kept out, after each epoch, and the weights of the best
+validation.csv, best.safetensors  after each epoch mIoU and each class's IoU, 0..1, of images that were kept out, and
+             the weights of the best
 """
 
 import csv
