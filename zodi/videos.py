@@ -102,24 +102,27 @@ class VideoWriter:
 
         even = [(0, side % 2) for side in frame.pixels.shape[:2]]
         pixels = np.pad(frame.pixels, [*even, (0, 0)], "edge") if any(add for _, add in even) else frame.pixels
-        if self._container is None:
-            self._open(pixels.shape[1], pixels.shape[0])
+        container, stream = self._opened(pixels.shape[1], pixels.shape[0])
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         # players want times that grow; files that were cut or joined have some that do not
         self._time = max(self._time + 1, frame.time if frame.time is not None else 0)
         picture.pts, picture.time_base = self._time, self._reader.time_base
         with _unwritable(self._path):
-            self._container.mux(self._stream.encode(picture))
+            container.mux(stream.encode(picture))
 
-    def _open(self, width: int, height: int) -> None:
+    def _opened(self, width: int, height: int) -> tuple[Any, Any]:
+        """The container and its stream, made for the first frame."""
         import av
 
+        if self._container is not None:
+            return self._container, self._stream
         with _unwritable(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "faststart"})
             self._stream = self._container.add_stream("libx264", rate=self._reader.rate, options={"crf": QUALITY})
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.time_base = self._stream.codec_context.time_base = self._reader.time_base
+        return self._container, self._stream
 
     def close(self) -> Path | None:
         """Put the file in place; None where no frame was written."""

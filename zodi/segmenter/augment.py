@@ -74,7 +74,7 @@ def rescale_crop_and_flip(
             filled[:height, :width] = array[rows[:, None], columns]
         else:
             picture = Image.fromarray(np.ascontiguousarray(array))
-            filled[:height, :width] = picture.resize((width, height), Image.Resampling.LANCZOS, box)
+            filled[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS, box))
         cropped.append(filled[:, ::step])
     return tuple(cropped)
 
