@@ -74,7 +74,10 @@ class NetOption(click.ParamType[tuple[str, Any]]):
 @click.option("--oracle-split", metavar="NAME", help="Split of these. [default: all that have labels]")
 @click.option("--oracle-condition", metavar="NAME", help="ACDC's condition of these. [default: all]")
 @click.option(
-    "--init", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="First weights, of the same net and classes."
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT|FILE",
+    help="First weights, of the same net and classes: a checkpoint, or a .pth or .safetensors file of a state dict.",
 )
 @click.option(
     "-o",

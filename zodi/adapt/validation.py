@@ -24,10 +24,11 @@ from zodi.segmenter.failures import Failures
 from zodi.segmenter.images import Pixels, to_input
 from zodi.segmenter.loading import labelled
 from zodi.segmenter.metrics import Counts, class_iou, count_confusion, mean_iou
-from zodi.segmenter.nets import build_net, read_tensors
+from zodi.segmenter.nets import build_net
 from zodi.segmenter.pictures import write_confusion
 from zodi.segmenter.predict import predict_scores
 from zodi.segmenter.state import BEST, VALIDATION
+from zodi.segmenter.weight_files import read_tensors
 
 CONFUSION = "confusion.png"
 BATCH = 8

@@ -13,7 +13,8 @@ from zodi.files import write_atomic
 from zodi.segmenter.info import SegmenterInfo as SegmenterInfo
 from zodi.segmenter.info import info_from_json
 from zodi.segmenter.info import palette_of as palette_of
-from zodi.segmenter.nets import build_net, read_tensors
+from zodi.segmenter.nets import build_net
+from zodi.segmenter.weight_files import read_tensors
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -16,6 +16,7 @@ from zodi.segmenter.loop import Loss
 from zodi.segmenter.nets import build_net
 from zodi.segmenter.probe import Probe, opening_options
 from zodi.segmenter.settings import TrainSettings
+from zodi.segmenter.weight_files import load_net_weights
 
 
 def first_net(dataset: Dataset, settings: TrainSettings, init: Path | None) -> tuple[nn.Module, SegmenterInfo]:
@@ -39,7 +40,9 @@ def first_net(dataset: Dataset, settings: TrainSettings, init: Path | None) -> t
         std=built.std,
         size=settings.size,
     )
-    if init is not None:
+    if init is not None and init.is_file():
+        load_net_weights(built.net, init, info.net)
+    elif init is not None:
         before = load_checkpoint(init)
         if before.info.classes != info.classes:
             raise ModelError(
@@ -77,9 +80,10 @@ def check_net(
     probe = Probe(net, settings.freeze)
     reason = probe.refusal(settings.crop, batch=share, training=True)
     if reason is not None and "more than 1 value per channel" in reason:
+        fewer = f"fewer parts than --accumulate {settings.accumulate}, " if settings.accumulate > 1 else ""
         raise SettingsError(
-            f"{settings.architecture} cannot be trained on one image per process and step, its batch norm needs two: "
-            "use a larger --batch, or --freeze norm-statistics"
+            f"{settings.architecture} cannot be trained on one image per process and {'part' if fewer else 'step'}, "
+            f"its batch norm needs two: use {fewer}a larger --batch, or --freeze norm-statistics"
         )
     if reason is not None:
         raise SettingsError(

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zodi.errors import DataError, SettingsError, ZodiError
+from zodi.errors import DataError, EngineError, SettingsError, ZodiError
 from zodi.labels import IGNORE
+from zodi.memory import is_out_of_memory
 from zodi.segmenter.averaging import Averages
 from zodi.segmenter.freezing import freeze_weights, set_training
 from zodi.segmenter.nets import as_segmenter
@@ -97,7 +98,7 @@ def fit(
 
     A batch whose labels are void everywhere changes nothing: its step is not in the log. Where a batch cannot be read,
     or `on_epoch` fails, the state is saved before the error is raised. Raises SettingsError where the loss becomes
-    infinite.
+    infinite, EngineError where memory does not suffice.
     """
     total = settings.iterations or (settings.epochs or 0) * batches.steps
     run = _Run(net, settings, directory, accelerator, unused, on_epoch, on_saved)
@@ -178,9 +179,14 @@ class _Run:
         if batch is not None:
             seed_step(self.settings.seed, self.step, self.accelerator.process_index)
             moved = _to_device(batch, self.settings, self.accelerator)
-            terms = train_step(
-                self.wrapped, self.optimizer, loss, moved, lr, self.accelerator, self.settings.accumulate
-            )
+            try:
+                terms = train_step(
+                    self.wrapped, self.optimizer, loss, moved, lr, self.accelerator, self.settings.accumulate
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise _too_large(self.settings, self.step + 1, self.accelerator.num_processes) from None
             if self.averages is not None:
                 self.averages.update(self.inner)
             self.log.add(self.step + 1, epoch, lr, terms)
@@ -243,6 +249,16 @@ def make_optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optim
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
     return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay)
+
+
+def _too_large(settings: TrainSettings, step: int, processes: int) -> EngineError:
+    """The error for a step that does not fit into memory."""
+    ways = ["a smaller --crop or --batch"]
+    if settings.batch > processes * settings.accumulate:
+        ways.insert(0, f"a larger --accumulate than {settings.accumulate}")
+    if settings.precision == "fp32":
+        ways.append("--precision bf16")
+    return EngineError(f"out of memory in step {step}: use {' or '.join(ways)}, with --restart or another -o")
 
 
 def seed_step(seed: int, step: int, process: int) -> None:

@@ -4,14 +4,12 @@
 rates 12, 24, 36 and output stride 16.
 """
 
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zodi.errors import ModelError
 from zodi.segmenter.deeplab import DeepLabV3PlusOriginal
@@ -20,14 +18,12 @@ from zodi.segmenter.protocol import SegmenterNet
 from zodi.segmenter.refinenet import RefineNetOriginal
 from zodi.segmenter.resnet import RESNETS, ResNetStages
 from zodi.segmenter.smp import IMAGENET_MEAN, IMAGENET_STD, Triple, build_smp, near, smp_architectures
+from zodi.segmenter.weight_files import load_encoder_weights
 
 ORIGINALS: dict[str, Callable[[ResNetStages, int], nn.Module]] = {
     "deeplabv3plus-original": DeepLabV3PlusOriginal,
     "refinenet-original": RefineNetOriginal,
 }
-
-# top-level parts of classifiers that weight files hold and encoders lack
-CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.", "conv_head.", "bn2.")
 
 
 @dataclass(frozen=True)
@@ -84,59 +80,6 @@ def build_net(
 def as_segmenter(net: nn.Module) -> SegmenterNet:
     """The same net, typed by the protocol that all nets of `build_net` follow."""
     return net  # type: ignore[return-value]
-
-
-def load_encoder_weights(encoder: nn.Module, path: Path, name: str) -> None:
-    """Put the tensors of a file into an encoder; every parameter must be there, in its shape, and none be left over.
-
-    Classifier layers in the file are left out, timm's names get the library's prefix. Raises ModelError that counts
-    what does not fit.
-    """
-    own = encoder.state_dict()
-    tensors = read_tensors(path)
-    if all(key.startswith("model.") for key in own) and not any(key.startswith("model.") for key in tensors):
-        tensors = {f"model.{key}": value for key, value in tensors.items() if not key.startswith(CLASSIFIERS)}
-    unknown = [key for key in tensors if key not in own and not key.startswith(CLASSIFIERS)]
-    counters = {key for key in own if key.endswith("num_batches_tracked")}  # files from before 2018 have none
-    missing = [key for key in own if key not in tensors and key not in counters]
-    shapes = [key for key in tensors if key in own and tensors[key].shape != own[key].shape]
-    if unknown or missing or shapes:
-        found = [
-            f"{len(keys)} of {count} {what} (e.g. {keys[0]})"
-            for keys, count, what in (
-                (missing, len(own), "missing"),
-                (unknown, len(tensors), "unknown"),
-                (shapes, len(tensors), "of another shape"),
-            )
-            if keys
-        ]
-        raise ModelError(f"{path}: the weights do not fit encoder {name!r}: {', '.join(found)}: give its own file")
-    encoder.load_state_dict(own | {key: tensors[key] for key in own if key in tensors})
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a file of torch that holds a state dict, alone or as "state_dict".
-
-    Files of torch are read without running code. Raises ModelError.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        content: Any
-        if path.suffix == ".safetensors":
-            content = load(path.read_bytes())
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error}): check the path") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ModelError(f"{path}: is damaged or no weight file ({reason}): copy it again") from None
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"{path}: holds no state dict: save the encoder's state_dict() alone")
-    return content
 
 
 def _build_original(name: str, encoder: str, logits: int, imagenet: bool, options: dict[str, Any]) -> Any:

@@ -137,9 +137,10 @@ def check_init(init: Path, output: Path) -> None:
     They would be another file's when the same command is given again to resume.
     """
     same = (init / WEIGHTS).resolve() == (output / WEIGHTS).resolve()
+    same = same or (init.is_file() and init.resolve().parent == output.resolve())
     if same or (init.exists() and output.exists() and init.samefile(output)):
         raise SettingsError(
-            f"--init {init} is the output {output} itself, whose weights the training replaces: give another -o"
+            f"--init {init} is of the output {output} itself, whose weights the training replaces: give another -o"
         )
 
 

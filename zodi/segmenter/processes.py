@@ -22,7 +22,7 @@ def make_accelerator(
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
-    from accelerate.tracking import get_available_trackers
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     if device not in DEVICES:
         raise EngineError(f"unknown device {device!r}: allowed are {', '.join(DEVICES)}")
@@ -30,9 +30,12 @@ def make_accelerator(
         raise EngineError("no CUDA device is available: use --device cpu, or install a PyTorch that sees the GPU")
     found = [str(name) for name in get_available_trackers()]
     if tracker is not None and tracker not in found:
+        known = tracker in LOGGER_TYPE_TO_CLASS
+        package = tracker.replace("_", "-") if known else "tensorboard"  # that of comet_ml has a hyphen
+        others = "" if known else f", or another of {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}"
         raise SettingsError(
-            f"tracker {tracker!r} is not installed or unknown: installed are {', '.join(found) or 'none'}: "
-            "pip install tensorboard"
+            f"tracker {tracker!r} is not installed{'' if known else ' or unknown'}: "
+            f"installed are {', '.join(found) or 'none'}: pip install {package}{others}"
         )
     # accelerate keeps the precision of the first training in a process and refuses another
     AcceleratorState._reset_state(reset_partial_state=False)

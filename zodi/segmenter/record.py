@@ -37,12 +37,13 @@ def describe(dataset: Dataset, settings: TrainSettings, init: Path | None = None
     }
 
 
-def weights_digest(checkpoint: Path) -> str:
-    """sha256 of a checkpoint's weights, 16 hexadecimal digits. Raises ModelError where there are none."""
+def weights_digest(init: Path) -> str:
+    """sha256 of a checkpoint's weights, or of a file of them, 16 hexadecimal digits. Raises ModelError without any."""
+    path = init if init.is_file() else init / WEIGHTS
     try:
-        return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise ModelError(f"{checkpoint}: is no checkpoint ({WEIGHTS}: {error.strerror}): check the path") from None
+        raise ModelError(f"{init}: is no checkpoint ({path.name}: {error.strerror}): check the path") from None
 
 
 def file_bytes(path: Path | None) -> int:

@@ -77,7 +77,8 @@ def train(
     """Train on a data set and leave a checkpoint in `output`; a broken training goes on where its state was saved.
 
     task        None: the data set's own images alone; its batches get `workers` and `cache` themselves
-    init        checkpoint whose weights are the first ones; it must be of the same net and classes
+    init        checkpoint whose weights are the first ones, of the same net and classes; or a file of a state dict of
+                the same net, see `zodi.segmenter.weight_files`
     device      "auto", "cpu" or "cuda"; under `accelerate launch` each process has its own GPU
     workers     threads that prepare images, in each process
     cache       folder for decoded images, which later trainings share; None: memory
@@ -230,5 +231,5 @@ def _check_amounts(root: Path, images: int, settings: TrainSettings, processes: 
     if settings.batch % parts:
         raise SettingsError(
             f"batch is {settings.batch}, which {processes} processes in {settings.accumulate} parts cannot share: "
-            f"use a multiple of {parts}"
+            f"use a --batch that is a multiple of {parts}, or another --accumulate"
         )
