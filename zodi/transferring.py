@@ -24,7 +24,7 @@ from zodi.transfer.card import write_card
 from zodi.transfer.items import Item, Target, in_shard, load_item
 from zodi.transfer.log import open_log
 from zodi.transfer.manifest import Manifest, manifest_name, read_rows
-from zodi.transfer.output import check_output, join_run
+from zodi.transfer.output import check_output, hold_shared, join_run
 from zodi.transfer.preview import write_preview
 from zodi.transfer.progress import Progress
 from zodi.transfer.results import write_result
@@ -145,7 +145,8 @@ def run_transfer(
             write_event("stopped", error=str(error))
             raise
         manifest.sort()
-        write_card(output)
+        with hold_shared(output):
+            write_card(output)
         interrupted = stopped.exit_status if stopped() else None
         counts = {key: getattr(progress, key) for key in ("done", "skipped", "failed", "quarantined")}
         write_event("interrupted" if interrupted else "end", **counts)

@@ -96,4 +96,5 @@ def test_a_disk_that_fills_up(tiny_model, tmp_path):
         assert case["left"] == []
         assert not [line for line in case["verified"][1] if "has no row" in line or "left over" in line]
         assert (case["freed"][0], case["whole"][0], case["images"]) == (0, 0, 12), case
-    assert {".json", ".png", ".jsonl"} <= full
+    assert ".json" in full
+    assert full & {".png", ".jsonl"}  # which of them comes first is up to the threads that write

@@ -1,6 +1,7 @@
 """Whole runs on file systems that refuse flock(2), for files or for folders alone: the same results, and one word."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def test_shards_share_an_output_and_a_second_run_does_not(tiny_model, tmp_path):
     words = [sys.executable, "-m", "zodi.cli", *map(str, command(root, tiny_model, output))]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     shards = [subprocess.Popen([*words, "--shard", f"{i}/2"], **pipes) for i in range(2)]
-    assert [shard.communicate()[1] and shard.returncode for shard in shards] == [0, 0]
+    told = [shard.communicate()[1] for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], told
     assert len(list(output.rglob("*.png"))) == 9
     holder = '{"host": "node7", "machine": "x", "boot": "x", "processes": "x", "pid": 77, "started": "1"}'
     (output / "manifest.0-of-2.jsonl.lock").symlink_to(holder)
@@ -56,3 +58,19 @@ def test_shards_share_an_output_and_a_second_run_does_not(tiny_model, tmp_path):
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("zodi: ")]
     assert "another run is writing to this output, process 77 on node7" in line
     assert line.endswith(f"delete {output}/manifest.0-of-2.jsonl.lock")
+
+
+def test_the_card_of_all_shards_is_written_by_one_at_a_time(cli, tiny_model, street, tmp_path, monkeypatch):
+    """Two that end at once would take each other's temporary file away."""
+    output, written = tmp_path / "out", []
+
+    def write(place):
+        descriptor = os.open(place, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+        written.append(place)
+
+    monkeypatch.setattr("zodi.transferring.write_card", write)
+    assert cli(*command(street, tiny_model, output)).status == 0
+    assert written == [output]

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ def check_output(output: Path, dataset: Dataset) -> None:
         raise OutputError(f"{output}: holds {found!r} and no {RUN_FILE}: it is not a transfer's, choose another -o")
 
 
+def hold_shared(output: Path) -> AbstractContextManager[None]:
+    """Hold what all shards of a run write to, run.json and the card, against the others; waits for them."""
+    return hold(output, output / f"{RUN_FILE}.lock", wait=JOIN_SECONDS)
+
+
 def join_run(
     output: Path, described: Mapping[str, dict[str, Any]], dataset: Dataset, *, images: int, restart: bool
 ) -> None:
@@ -49,7 +55,7 @@ def join_run(
 
     Raises OutputError where a domain is there with other settings, naming the first that differs.
     """
-    with hold(output, output / f"{RUN_FILE}.lock", wait=JOIN_SECONDS):
+    with hold_shared(output):
         try:
             before = read_run(output)
         except OutputError:
